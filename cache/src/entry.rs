@@ -1,4 +1,52 @@
 //! A stored result or manifest: its parts, and the bytes of a blob.
+//!
+//! ```text
+//! blob     = header body* checksum
+//! header   = magic version key count part*      integers are little-endian
+//! magic    = 8 bytes, "\x89rcache\n"
+//! version  = u16, FORMAT_VERSION
+//! key      = 20 bytes; a blob under another name is not an answer
+//! count    = u16, the number of parts, at most PARTS_MAX
+//! part     = kind stored_as length stored_length
+//! kind     = u8, a PartKind, each at most once
+//! stored_as = u8, 0: the bytes themselves, 1: one zstd frame
+//! length   = u32, of the content
+//! stored_length = u32, of the body
+//! body     = stored_length bytes, in the order of the parts
+//! checksum = 32 bytes, BLAKE3 of everything before it
+//! ```
+//!
+//! The checksum is over what is stored, so that nothing is decompressed before it is known to be
+//! what was written.
+
+use std::cell::RefCell;
+use std::collections::TryReserveError;
+use std::fmt;
+
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe;
+
+use crate::hasher::Digest;
+
+/// The version of the blob format; a blob of another version is a miss.
+pub const FORMAT_VERSION: u16 = 1;
+/// The parts of one entry, at most.
+pub const PARTS_MAX: usize = 32;
+/// The parts of one entry together, in bytes, before and after compression.
+pub const ENTRY_SIZE_BYTES_MAX: u64 = u32::MAX as u64;
+/// The longest header, in bytes: what must be read of a blob to know what is in it.
+pub const HEADER_SIZE_BYTES_MAX: usize = PREFIX_SIZE_BYTES + PARTS_MAX * PART_SIZE_BYTES;
+
+const MAGIC: [u8; 8] = *b"\x89rcache\n";
+const PREFIX_SIZE_BYTES: usize = MAGIC.len() + 2 + Digest::LEN + 2;
+const PART_SIZE_BYTES: usize = 1 + 1 + 4 + 4;
+const CHECKSUM_SIZE_BYTES: usize = blake3::OUT_LEN;
+/// Below this a frame's own header eats what compression saves.
+const COMPRESS_FROM_BYTES: usize = 128;
+/// A zstd block of at most 128 KiB takes at least 4 bytes (RFC 8878, section 3.1.1.2).
+const EXPANSION_MAX: u64 = 32 * 1024;
+/// zstd's levels that `compression_level` may ask for.
+const COMPRESSION_LEVELS: std::ops::RangeInclusive<i32> = -5..=19;
 
 /// What one part of an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +74,26 @@ pub enum PartKind {
     Manifest = 32,
 }
 
+impl PartKind {
+    /// Every kind.
+    pub const ALL: &'static [PartKind] = &[
+        PartKind::Object,
+        PartKind::Depfile,
+        PartKind::Dwo,
+        PartKind::Gcno,
+        PartKind::StackUsage,
+        PartKind::CallgraphInfo,
+        PartKind::Stdout,
+        PartKind::Stderr,
+        PartKind::Facts,
+        PartKind::Manifest,
+    ];
+
+    fn from_byte(byte: u8) -> Option<PartKind> {
+        PartKind::ALL.iter().copied().find(|&kind| kind as u8 == byte)
+    }
+}
+
 /// One part of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -41,3 +109,284 @@ pub struct Entry {
     /// At most one of each kind, in the order in which they were added.
     pub parts: Vec<Part>,
 }
+
+/// Why bytes are not the entry that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The bytes do not start like a blob.
+    NotAnEntry,
+    /// Written by another version of the format.
+    Version(u16),
+    /// The blob belongs under another key.
+    Key,
+    /// The bytes end too early, or go on after the end.
+    Length,
+    /// The bytes are not those that were written.
+    Checksum,
+    /// A field has a value that is never written.
+    Malformed(&'static str),
+    /// A limit of the format is passed.
+    TooLarge,
+    /// There is no memory for the content.
+    OutOfMemory,
+    /// A zstd frame does not give the content that the header promises.
+    Frame,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Damage::NotAnEntry => f.write_str("not a cache entry"),
+            Damage::Version(version) => write!(f, "format version {version} is not known"),
+            Damage::Key => f.write_str("it belongs under another key"),
+            Damage::Length => f.write_str("its length is wrong"),
+            Damage::Checksum => f.write_str("its checksum is wrong"),
+            Damage::Malformed(what) => write!(f, "its {what} is wrong"),
+            Damage::TooLarge => f.write_str("it is too large"),
+            Damage::OutOfMemory => f.write_str("there is no memory for it"),
+            Damage::Frame => f.write_str("a compressed part is wrong"),
+        }
+    }
+}
+
+impl std::error::Error for Damage {}
+
+impl From<TryReserveError> for Damage {
+    fn from(_: TryReserveError) -> Damage {
+        Damage::OutOfMemory
+    }
+}
+
+impl Entry {
+    /// Adds a part; an entry has at most one of each kind.
+    pub fn push(&mut self, kind: PartKind, bytes: Vec<u8>) {
+        debug_assert!(self.part(kind).is_none(), "a second {kind:?}");
+        self.parts.push(Part { kind, bytes });
+    }
+
+    /// The content of the part of this kind.
+    pub fn part(&self, kind: PartKind) -> Option<&[u8]> {
+        self.parts.iter().find(|part| part.kind == kind).map(|part| part.bytes.as_slice())
+    }
+
+    /// The bytes of the blob, with parts compressed at a zstd level, or not at all.
+    ///
+    /// Fails only with [`Damage::TooLarge`], for an entry beyond [`ENTRY_SIZE_BYTES_MAX`].
+    pub fn encode(&self, key: Digest, compression: Option<i32>) -> Result<Vec<u8>, Damage> {
+        let content: u64 = self.parts.iter().map(|part| part.bytes.len() as u64).sum();
+        if content > ENTRY_SIZE_BYTES_MAX || self.parts.len() > PARTS_MAX {
+            return Err(Damage::TooLarge);
+        }
+        let frames = self.compress(compression);
+        let mut blob = Vec::new();
+        blob.extend_from_slice(&MAGIC);
+        blob.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        blob.extend_from_slice(&key.0);
+        blob.extend_from_slice(&(self.parts.len() as u16).to_le_bytes());
+        let bodies = || self.parts.iter().zip(&frames).map(|(part, frame)| (part, frame.as_ref()));
+        for (part, frame) in bodies() {
+            let stored_length = frame.unwrap_or(&part.bytes).len();
+            blob.push(part.kind as u8);
+            blob.push(frame.is_some() as u8);
+            blob.extend_from_slice(&(part.bytes.len() as u32).to_le_bytes());
+            blob.extend_from_slice(&(stored_length as u32).to_le_bytes());
+        }
+        let stored: usize = bodies().map(|(part, frame)| frame.unwrap_or(&part.bytes).len()).sum();
+        blob.try_reserve_exact(stored + CHECKSUM_SIZE_BYTES)?;
+        for (part, frame) in bodies() {
+            blob.extend_from_slice(frame.unwrap_or(&part.bytes));
+        }
+        let checksum = blake3::hash(&blob);
+        blob.extend_from_slice(checksum.as_bytes());
+        Ok(blob)
+    }
+
+    /// The entry in the bytes of a blob that was found under `key`.
+    pub fn decode(key: Digest, blob: &[u8]) -> Result<Entry, Damage> {
+        let parts = Entry::decode_parts(key, blob)?;
+        let parts = parts.iter().map(|part| Ok(Part { kind: part.kind, bytes: part.content()? }));
+        Ok(Entry { parts: parts.collect::<Result<_, Damage>>()? })
+    }
+
+    /// As [`Entry::decode`], but leaves the parts as they are stored, without a copy. The checksum
+    /// has been compared.
+    pub fn decode_parts(key: Digest, blob: &[u8]) -> Result<Vec<StoredPart<'_>>, Damage> {
+        let header = Header::parse(key, blob)?;
+        if blob.len() as u64 != header.blob_length {
+            return Err(Damage::Length);
+        }
+        let (covered, checksum) = blob.split_at(blob.len() - CHECKSUM_SIZE_BYTES);
+        if blake3::hash(covered) != *checksum {
+            return Err(Damage::Checksum);
+        }
+        let mut rest = &covered[header.length..];
+        let stored_parts = header.parts.into_iter().map(|part| {
+            let (body, after) = rest.split_at(part.stored_length as usize);
+            rest = after;
+            StoredPart { kind: part.kind, length: part.length, framed: part.framed, body }
+        });
+        Ok(stored_parts.collect())
+    }
+
+    /// A frame for each part that is smaller as one.
+    fn compress(&self, compression: Option<i32>) -> Vec<Option<Vec<u8>>> {
+        let compressor = compression.and_then(|level| {
+            let level = level.clamp(*COMPRESSION_LEVELS.start(), *COMPRESSION_LEVELS.end());
+            Compressor::new(level).ok()
+        });
+        let Some(mut compressor) = compressor else {
+            return vec![None; self.parts.len()];
+        };
+        let frames = self.parts.iter().map(|part| {
+            if part.bytes.len() < COMPRESS_FROM_BYTES {
+                return None;
+            }
+            let frame = compressor.compress(&part.bytes).ok()?;
+            (frame.len() < part.bytes.len()).then_some(frame)
+        });
+        frames.collect()
+    }
+}
+
+/// A part as it lies in a blob whose checksum was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredPart<'a> {
+    /// What it is.
+    pub kind: PartKind,
+    length: u32,
+    framed: bool,
+    body: &'a [u8],
+}
+
+thread_local! {
+    // Made once for each thread: setting up the context costs more than a small frame.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+impl<'a> StoredPart<'a> {
+    /// The length of the content in bytes.
+    pub fn length(&self) -> usize {
+        self.length as usize
+    }
+
+    /// The content, where it is stored as it is.
+    pub fn plain(&self) -> Option<&'a [u8]> {
+        (!self.framed).then_some(self.body)
+    }
+
+    /// A copy of the content, decompressed.
+    pub fn content(&self) -> Result<Vec<u8>, Damage> {
+        let mut content = Vec::new();
+        content.try_reserve_exact(self.length())?;
+        if !self.framed {
+            content.extend_from_slice(self.body);
+            return Ok(content);
+        }
+        let promised = zstd_safe::get_frame_content_size(self.body);
+        if !matches!(promised, Ok(Some(length)) if length == u64::from(self.length)) {
+            return Err(Damage::Frame);
+        }
+        let written = DECOMPRESSOR.with_borrow_mut(|decompressor| {
+            if decompressor.is_none() {
+                *decompressor = Some(Decompressor::new().map_err(|_| Damage::OutOfMemory)?);
+            }
+            let decompressor = decompressor.as_mut().ok_or(Damage::OutOfMemory)?;
+            decompressor.decompress_to_buffer(self.body, &mut content).map_err(|_| Damage::Frame)
+        })?;
+        if written != self.length() || content.len() != written {
+            return Err(Damage::Frame);
+        }
+        Ok(content)
+    }
+}
+
+/// What the beginning of a blob says, without a look at the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    parts: Vec<PartHeader>,
+    length: usize,
+    /// The length that the whole blob must have, in bytes.
+    pub blob_length: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PartHeader {
+    kind: PartKind,
+    framed: bool,
+    length: u32,
+    stored_length: u32,
+}
+
+impl Header {
+    /// Reads the header at the start of `blob`, which may be cut off after
+    /// [`HEADER_SIZE_BYTES_MAX`] bytes.
+    pub fn parse(key: Digest, blob: &[u8]) -> Result<Header, Damage> {
+        let mut rest = blob;
+        if !MAGIC.starts_with(&rest[..rest.len().min(MAGIC.len())]) {
+            return Err(Damage::NotAnEntry);
+        }
+        take::<{ MAGIC.len() }>(&mut rest)?;
+        let version = u16::from_le_bytes(take(&mut rest)?);
+        if version != FORMAT_VERSION {
+            return Err(Damage::Version(version));
+        }
+        if take::<{ Digest::LEN }>(&mut rest)? != key.0 {
+            return Err(Damage::Key);
+        }
+        let count = usize::from(u16::from_le_bytes(take(&mut rest)?));
+        if count > PARTS_MAX {
+            return Err(Damage::TooLarge);
+        }
+        let mut parts: Vec<PartHeader> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let part = PartHeader::parse(&mut rest)?;
+            if parts.iter().any(|earlier| earlier.kind == part.kind) {
+                return Err(Damage::Malformed("list of parts"));
+            }
+            parts.push(part);
+        }
+        let content: u64 = parts.iter().map(|part| u64::from(part.length)).sum();
+        if content > ENTRY_SIZE_BYTES_MAX {
+            return Err(Damage::TooLarge);
+        }
+        let stored: u64 = parts.iter().map(|part| u64::from(part.stored_length)).sum();
+        let length = PREFIX_SIZE_BYTES + count * PART_SIZE_BYTES;
+        let blob_length = length as u64 + stored + CHECKSUM_SIZE_BYTES as u64;
+        Ok(Header { parts, length, blob_length })
+    }
+
+    /// Whether the blob has a part of this kind.
+    pub fn has(&self, kind: PartKind) -> bool {
+        self.parts.iter().any(|part| part.kind == kind)
+    }
+}
+
+impl PartHeader {
+    fn parse(rest: &mut &[u8]) -> Result<PartHeader, Damage> {
+        let [kind] = take(rest)?;
+        let kind = PartKind::from_byte(kind).ok_or(Damage::Malformed("kind of part"))?;
+        let framed = match take(rest)? {
+            [0] => false,
+            [1] => true,
+            _ => return Err(Damage::Malformed("way of storing")),
+        };
+        let length = u32::from_le_bytes(take(rest)?);
+        let stored_length = u32::from_le_bytes(take(rest)?);
+        if !framed && length != stored_length {
+            return Err(Damage::Malformed("length of a part"));
+        }
+        if framed && u64::from(length) > u64::from(stored_length) * EXPANSION_MAX {
+            return Err(Damage::TooLarge);
+        }
+        Ok(PartHeader { kind, framed, length, stored_length })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Damage> {
+    let (taken, after) = rest.split_first_chunk::<N>().ok_or(Damage::Length)?;
+    *rest = after;
+    Ok(*taken)
+}
+
+#[cfg(test)]
+mod tests;
