@@ -1,1 +1,232 @@
-//! (to be written)
+//! A compiler call, understood: what it reads, what it writes, and which of its words count.
+//!
+//! After [`Invocation::parse`] nobody looks at the command line again. A call that is not understood
+//! in full is not cached.
+
+mod base_dir;
+mod language;
+mod names;
+mod parse;
+mod payload;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use crate::entry::PartKind;
+use crate::outcome::Uncacheable;
+
+pub use crate::options::{Family, Phase};
+pub use language::Language;
+
+/// What parsing needs to know besides the words.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Whose option syntax it is.
+    pub family: Family,
+    /// The compiler's major version.
+    pub version_major: u32,
+    /// The working directory of the call, absolute.
+    pub cwd: &'a Path,
+    /// Absolute paths below it are made relative; empty for none.
+    pub base_dir: &'a Path,
+    /// Options that the user leaves out of the key, each exact or ending in `*`.
+    pub ignore_options: &'a [String],
+    /// What the user allows to be wrong.
+    pub sloppiness: Sloppiness,
+    /// Whether the driver is `g++` or `clang++`, for which `.c` is C++.
+    pub cxx_driver: bool,
+}
+
+/// The kinds of sloppiness that concern the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sloppiness {
+    /// The value of `-frandom-seed=` does not count.
+    pub random_seed: bool,
+    /// The working directory in coverage notes does not count.
+    pub gcno_cwd: bool,
+}
+
+/// The dependency file that a compilation writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depfile {
+    /// Its name, relative to the working directory or absolute.
+    pub path: PathBuf,
+    /// Whether it is sure to list system headers (`-MD`, not `-MMD`).
+    pub system_headers: bool,
+    /// Whether the rule's targets are given by `-MT` or `-MQ`; else they come from the output's name.
+    pub has_explicit_target: bool,
+}
+
+/// What part an argument plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It shapes the outputs.
+    Key,
+    /// It changes nothing.
+    Neutral,
+    /// The source file.
+    Source,
+    /// `-o` with its file.
+    Output,
+    /// `-c`, `-S` or `-fsyntax-only`.
+    Phase,
+    /// `-x`.
+    Language,
+    /// Dependency output.
+    Dependency,
+    /// Where include files are looked for.
+    Search,
+    /// The target machine, or the tools that run.
+    Target,
+    /// A macro.
+    Macro,
+    /// `-include` and `-imacros`.
+    ForcedInclude,
+    /// It shapes linking.
+    Link,
+    /// Colour and links in diagnostics.
+    Colour,
+}
+
+/// How an argument counts in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// Not at all.
+    Nothing,
+    /// All its words.
+    Words,
+    /// As this text, without the file that it names.
+    Text(&'static str),
+}
+
+/// One option with its operand, or one operand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// One or two words, after `base_dir`.
+    pub words: Vec<OsString>,
+    /// What part it plays.
+    pub role: Role,
+    /// How it counts.
+    pub key: KeyPart,
+}
+
+/// A compiler call that can be cached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// The arguments in their order, response files expanded, after `base_dir`.
+    pub arguments: Vec<Argument>,
+    /// Whether `base_dir` changed a word. Then [`Invocation::compile_arguments`] must be run; else
+    /// the words of the call.
+    pub rewritten: bool,
+    /// The source file, as named after `base_dir`.
+    pub source: PathBuf,
+    /// Its language.
+    pub language: Language,
+    /// How far it is compiled.
+    pub phase: Phase,
+    /// The main output, as named after `base_dir`, or under the compiler's default name. `None` for
+    /// `-fsyntax-only`.
+    pub output: Option<PathBuf>,
+    /// The dependency file, if one is written.
+    pub depfile: Option<Depfile>,
+    /// The other files that are written.
+    pub side_outputs: Vec<(PartKind, PathBuf)>,
+    /// Files besides source and includes whose content counts. Where one is not a regular file,
+    /// the call must not be cached.
+    pub read_files: Vec<PathBuf>,
+    /// Whether there may be debug information.
+    pub debug_info: bool,
+    /// Whether an output can name the working directory. gcc takes `$PWD` for it where that is the
+    /// same folder.
+    pub uses_working_directory: bool,
+    /// Whether the text of a plain `-E` determines all outputs: no option makes them depend on
+    /// columns, comments or macro names. (The compiler's default warnings still can; a call that
+    /// printed something needs the other text.)
+    pub needs_only_tokens: bool,
+    /// Whether the code is for this machine's processor, whatever that is.
+    pub native: bool,
+    /// Whether an output holds the command line, so that no option may be added.
+    pub records_command_line: bool,
+    /// Whether it may be compiled on another machine.
+    pub remote: bool,
+    /// Whether the user forces or forbids colour in diagnostics.
+    pub explicit_colour: bool,
+    /// The operands of `-include` and `-imacros`, in order.
+    pub forced_includes: Vec<PathBuf>,
+}
+
+impl Invocation {
+    /// Understands a call. `arguments` are the words after the compiler's name.
+    ///
+    /// # Errors
+    /// Why the call is not cached.
+    pub fn parse(arguments: &[OsString], context: &Context) -> Result<Invocation, Uncacheable> {
+        parse::parse(arguments, context)
+    }
+
+    /// The words that count, in their order. The language, the source's name and content, the
+    /// compiler and, where [`Invocation::uses_working_directory`], the working directory count
+    /// besides.
+    pub fn key_words(&self) -> impl Iterator<Item = &OsStr> {
+        self.arguments.iter().flat_map(|argument| {
+            let (words, text) = match argument.key {
+                KeyPart::Nothing => (&[][..], None),
+                KeyPart::Words => (&argument.words[..], None),
+                KeyPart::Text(text) => (&[][..], Some(OsStr::new(text))),
+            };
+            words.iter().map(OsString::as_os_str).chain(text)
+        })
+    }
+
+    /// The words to compile with after `base_dir`.
+    pub fn compile_arguments(&self) -> Vec<OsString> {
+        self.words(|_| true)
+    }
+
+    /// The words that preprocess to standard output with the same macros and include files. Other
+    /// options must be put in front, since `--` may be among the words.
+    pub fn preprocess_arguments(&self) -> Vec<OsString> {
+        let kept = |role| !matches!(role, Role::Output | Role::Dependency | Role::Phase);
+        [vec![OsString::from("-E")], self.words(kept)].concat()
+    }
+
+    /// The words that decide where include files are looked for, to be followed by
+    /// `-E -v -x LANGUAGE /dev/null`.
+    pub fn search_arguments(&self) -> Vec<OsString> {
+        let standard = self.words_where(|argument| is_standard(&argument.words[0]));
+        [self.words(|role| matches!(role, Role::Search | Role::Target)), standard].concat()
+    }
+
+    /// The words that decide which tools run and for which machine, to be followed by
+    /// `-### -c -x LANGUAGE /dev/null`.
+    pub fn target_arguments(&self) -> Vec<OsString> {
+        self.words(|role| role == Role::Target)
+    }
+
+    /// The words for compiling the preprocessed source elsewhere, without input, output, phase and
+    /// all that preprocessing has settled.
+    pub fn remote_arguments(&self) -> Vec<OsString> {
+        self.words(|role| matches!(role, Role::Key | Role::Target | Role::Colour))
+    }
+
+    fn words(&self, kept: impl Fn(Role) -> bool) -> Vec<OsString> {
+        self.words_where(|argument| kept(argument.role))
+    }
+
+    fn words_where(&self, kept: impl Fn(&Argument) -> bool) -> Vec<OsString> {
+        let kept = self.arguments.iter().filter(|argument| kept(argument));
+        kept.flat_map(|argument| argument.words.iter().cloned()).collect()
+    }
+}
+
+/// The options besides those of the search itself that change the include path: clang looks in other
+/// folders for `-fopenmp`'s and the sanitizers' headers, and gcc for `-pthread`'s.
+fn is_standard(word: &OsStr) -> bool {
+    let word = word.as_encoded_bytes();
+    [&b"-std="[..], b"--std=", b"-ansi", b"-pthread", b"-fopenmp", b"-fsanitize=", b"-fgnuc"]
+        .iter()
+        .any(|prefix| word.starts_with(prefix))
+}
