@@ -1,1 +1,201 @@
-//! (to be written)
+//! Reads a source file as text, to say what it can make the compiler look for beyond itself.
+//!
+//! Nothing here decides whether a line is compiled: conditions, most comments and strings are not
+//! understood, and what is found in them counts. Too much makes a manifest longer or ends direct
+//! mode for one unit; too little would be a wrong hit. Sources in an encoding that does not extend
+//! ASCII (`-finput-charset`) cannot be scanned, and the caller must not try.
+
+mod assembler;
+mod condition;
+mod directive;
+mod text;
+mod time;
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+/// More directives in one file than this, and the file counts as one that cannot be followed.
+pub const DIRECTIVES_MAX: usize = 20_000;
+
+/// How much of a file's start is searched for a comment that turns the cache off (as in ccache).
+const DISABLE_WINDOW_BYTES: usize = 4096;
+
+/// How the operand of an include is written, which decides where the search begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Form {
+    /// `"name"`: the includer's folder first.
+    Quote,
+    /// `<name>`.
+    Angle,
+}
+
+/// Which directive or operator names the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `#include`, `__has_include`.
+    Include,
+    /// `#include_next`, `__has_include_next`: the search begins after the includer's own folder.
+    Next,
+    /// `#import`: as `#include`, once only.
+    Import,
+}
+
+/// One file that a source asks for by a literal name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Directive {
+    /// The bytes between the delimiters.
+    pub name: Vec<u8>,
+    /// The delimiters.
+    pub form: Form,
+    /// The directive.
+    pub kind: Kind,
+}
+
+/// What one file can make the compiler look for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Literal operands of `#include`, `#include_next` and `#import`, each once.
+    pub includes: Vec<Directive>,
+    /// Literal operands of `__has_include` and `__has_include_next`, each once.
+    pub has_includes: Vec<Directive>,
+    /// An include whose operand is made by macros.
+    pub computed_include: bool,
+    /// A macro is defined whose text contains `../`, which a computed include could use.
+    pub parent_folder_in_macro: bool,
+    /// A use of `__has_include` whose operand cannot be read off the text, or any of `__has_embed`.
+    pub opaque_has_include: bool,
+    /// Words of `__has_include(<…>)` operands in macro definitions: a macro of that name changes
+    /// the operand.
+    pub operand_words: Vec<Vec<u8>>,
+    /// Macros defined here whose name has only small letters and digits, as `operand_words` have.
+    pub plain_macros: Vec<Vec<u8>>,
+    /// `__DATE__`.
+    pub date: bool,
+    /// `__TIME__`.
+    pub time: bool,
+    /// `__TIMESTAMP__`.
+    pub timestamp: bool,
+    /// Pieces from which one of the three could be pasted.
+    pub may_build_time_macro: bool,
+    /// `#embed`.
+    pub embed: bool,
+    /// A pragma that makes the compiler look at another file (`GCC dependency`, `include_alias`,
+    /// `GCC pch_preprocess`).
+    pub pragma_dependency: bool,
+    /// Text that could make the assembler read a file (`.incbin`, `.include`), whole or in pieces.
+    pub assembler_includes: bool,
+    /// Builtins whose value is not in the preprocessed tokens (columns, functions).
+    pub column_builtins: bool,
+    /// Lines that could be C++20 module directives, or clang's pragmas for modules.
+    pub module_directives: bool,
+    /// `ccache:disable` or `rcache:disable` near the start.
+    pub disabled: bool,
+    /// `#pragma once` or `#import`: the compiler may skip another file that is equal to a read one.
+    pub once: bool,
+    /// More than [`DIRECTIVES_MAX`] directives: the lists are cut.
+    pub too_many_directives: bool,
+}
+
+impl Scan {
+    /// Whether a time macro is used or could be built.
+    pub fn any_time_macro(&self) -> bool {
+        self.date || self.time || self.timestamp || self.may_build_time_macro
+    }
+
+    fn add_include(&mut self, directive: Directive) {
+        push_bounded(&mut self.includes, directive, &mut self.too_many_directives);
+    }
+
+    fn add_has_include(&mut self, directive: Directive) {
+        push_bounded(&mut self.has_includes, directive, &mut self.too_many_directives);
+    }
+
+    fn add_plain_macro(&mut self, name: &[u8]) {
+        push_bounded(&mut self.plain_macros, name.to_vec(), &mut self.too_many_directives);
+    }
+
+    fn add_operand_word(&mut self, word: &[u8]) {
+        push_bounded(&mut self.operand_words, word.to_vec(), &mut self.too_many_directives);
+    }
+
+    /// Each entry once, in a fixed order.
+    fn tidy(&mut self) {
+        sort_once(&mut self.includes);
+        sort_once(&mut self.has_includes);
+        sort_once(&mut self.plain_macros);
+        sort_once(&mut self.operand_words);
+    }
+}
+
+fn push_bounded<T>(list: &mut Vec<T>, item: T, too_many: &mut bool) {
+    if list.len() < DIRECTIVES_MAX {
+        list.push(item);
+    } else {
+        *too_many = true;
+    }
+}
+
+fn sort_once<T: Ord>(list: &mut Vec<T>) {
+    list.sort_unstable();
+    list.dedup();
+}
+
+/// Scans a source or header; linear in its size.
+pub fn scan(bytes: &[u8]) -> Scan {
+    let mut scan = Scan::default();
+    let head = &bytes[..bytes.len().min(DISABLE_WINDOW_BYTES)];
+    scan.disabled =
+        WORDS.ccache_disable.find(head).is_some() || WORDS.rcache_disable.find(head).is_some();
+    scan_spliced(&text::without_splices(bytes), &mut scan);
+    if let Some(replaced) = text::without_trigraphs(bytes) {
+        scan_spliced(&text::without_splices(&replaced), &mut scan);
+    }
+    scan.tidy();
+    scan
+}
+
+/// Scans the operand of a `-D`: `NAME`, `NAME=text` or `NAME(parameters)=text`.
+pub fn scan_definition(definition: &[u8]) -> Scan {
+    let mut line = b"#define ".to_vec();
+    match memchr::memchr(b'=', definition) {
+        Some(at) => {
+            line.extend_from_slice(&definition[..at]);
+            line.push(b' ');
+            line.extend_from_slice(&definition[at + 1..]);
+        }
+        None => line.extend_from_slice(definition),
+    }
+    line.push(b'\n');
+    scan(&line)
+}
+
+fn scan_spliced(text: &[u8], scan: &mut Scan) {
+    directive::find(text, scan);
+    condition::find(text, scan);
+    time::find(text, scan);
+    scan.assembler_includes |= assembler::may_include(text);
+    scan.column_builtins |= COLUMN_BUILTINS.iter().any(|word| word.find(text).is_some());
+}
+
+struct Words {
+    ccache_disable: Finder<'static>,
+    rcache_disable: Finder<'static>,
+}
+
+static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
+    ccache_disable: Finder::new(b"ccache:disable"),
+    rcache_disable: Finder::new(b"rcache:disable"),
+});
+
+/// Without their leading underscores, so that pasted forms are found as well.
+static COLUMN_BUILTINS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
+    [
+        Finder::new(b"builtin_COLUMN"),
+        Finder::new(b"builtin_FUNCTION"),
+        Finder::new(b"source_location"),
+    ]
+});
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,123 @@
-//! (to be written)
+//! Says where a compile looked for its includes in vain, so that a file which appears there later
+//! makes the result invalid.
+
+mod disk;
+mod parse;
+mod walk;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::scan::Scan;
+
+pub use walk::absent_probes;
+
+/// The folders in which a compiler seeks includes, in its order, as it spells them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchPath {
+    /// Between the includer's own folder and `angle`, for `#include "name"` (`-iquote`).
+    pub quote: Vec<PathBuf>,
+    /// For every include.
+    pub angle: Vec<PathBuf>,
+    /// Folders of the command line and of the compiler that do not exist; one that appears changes
+    /// the order.
+    pub missing: Vec<PathBuf>,
+    /// Folders left out because they are, at present, the same as a listed one.
+    pub duplicates: Vec<PathBuf>,
+}
+
+impl SearchPath {
+    /// Reads what `COMPILER ARGUMENTS -E -v -x LANGUAGE /dev/null` says on stderr under `LC_ALL=C`
+    /// (gcc `incpath.cc`, clang `lib/Lex/InitHeaderSearch.cpp`).
+    ///
+    /// `None` where the list is not there, or holds what a plain search does not do: a framework
+    /// folder, a header map, a file among the folders, a folder that may not be read.
+    pub fn parse(stderr_of_v: &[u8]) -> Option<SearchPath> {
+        parse::parse(stderr_of_v)
+    }
+}
+
+/// A file that a compile has read.
+#[derive(Debug, Clone)]
+pub struct FileRead {
+    /// As the compiler spelled it in its dependency output.
+    pub path: PathBuf,
+    /// What its content can make the compiler look for.
+    pub scan: Arc<Scan>,
+}
+
+/// What must still hold, besides the contents of the files read, for a result to be valid.
+///
+/// Relative paths are relative to the compile's working directory. "Is there" means that `stat`,
+/// following links, succeeds, whatever it finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Probes {
+    /// Existing folders (or once, a path below a file that is no folder), for `absent`.
+    pub folders: Vec<PathBuf>,
+    /// Nothing is there, not even a folder: an index into `folders`, and one name within it.
+    pub absent: Vec<(u32, Vec<u8>)>,
+    /// Something other than a folder is there; its content does not matter.
+    pub present: Vec<PathBuf>,
+    /// A folder is there (and passed over by the compiler, which sought a file).
+    pub directories: Vec<PathBuf>,
+    /// Other names of files that were read, or files skipped for being equal to one that was: each
+    /// is an input, and counts by its content as those in the dependency output do.
+    pub inputs: Vec<PathBuf>,
+    /// The two name the same folder (device and inode).
+    pub same_folders: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Probes {
+    /// Each path at which nothing must be.
+    pub fn absent_paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        use std::os::unix::ffi::OsStrExt;
+        self.absent.iter().map(|(folder, name)| {
+            self.folders[*folder as usize].join(std::ffi::OsStr::from_bytes(name))
+        })
+    }
+}
+
+/// Why the search of a compile cannot be told from its sources: direct mode is not possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opaque {
+    /// A precompiled header is there that the compiler may take instead of the header.
+    PrecompiledHeader(PathBuf),
+    /// A file uses `__has_include` in a way that its text does not show.
+    HasInclude(PathBuf),
+    /// A file was read that only a computed include can explain, from where cannot be told.
+    ComputedInclude(PathBuf),
+    /// A forced include (`-include`, `-imacros`) is not among the files read.
+    ForcedInclude(PathBuf),
+    /// A file embeds another (`#embed`).
+    Embed(PathBuf),
+    /// A file has a pragma that makes the compiler look at another file.
+    PragmaDependency(PathBuf),
+    /// A file may import modules.
+    Modules(PathBuf),
+    /// A file has more directives than are followed.
+    TooManyDirectives(PathBuf),
+    /// A folder of the search path is no longer what the compiler said, or a file read is gone.
+    Changed(PathBuf),
+}
+
+impl Opaque {
+    /// The path that the reason is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Opaque::PrecompiledHeader(path)
+            | Opaque::HasInclude(path)
+            | Opaque::ComputedInclude(path)
+            | Opaque::ForcedInclude(path)
+            | Opaque::Embed(path)
+            | Opaque::PragmaDependency(path)
+            | Opaque::Modules(path)
+            | Opaque::TooManyDirectives(path)
+            | Opaque::Changed(path) => path,
+        }
+    }
+}
+
+#[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Finds the directives that name files: includes, `#embed`, pragmas, and C++20's imports.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
+use memchr::{memchr, memchr2_iter};
+
+use super::text::{begins_line, header_name, is_word, line_end, skip_blanks, word_at};
+use super::{Directive, Form, Kind, Scan};
+
+/// Records in `scan` what the directives of `text` (without splices) ask for.
+pub(super) fn find(text: &[u8], scan: &mut Scan) {
+    for at in memchr2_iter(b'#', b'%', text) {
+        let after = match (text[at], text.get(at + 1)) {
+            (b'#', _) => at + 1,
+            (_, Some(b':')) => at + 2,
+            _ => continue,
+        };
+        if begins_line(text, at) {
+            directive(text, skip_blanks(text, after), scan);
+        }
+    }
+    find_pragmas(text, scan);
+    find_modules(text, scan);
+}
+
+/// Reads the directive whose name is at `at`.
+fn directive(text: &[u8], at: usize, scan: &mut Scan) {
+    if at == text.len() {
+        // Nothing more, or a comment whose end was not found.
+        scan.computed_include = true;
+        return;
+    }
+    let name = word_at(text, at);
+    let operand = at + name.len();
+    match name {
+        b"include" => include(text, operand, Kind::Include, scan),
+        b"include_next" => include(text, operand, Kind::Next, scan),
+        b"import" => include(text, operand, Kind::Import, scan),
+        b"embed" => scan.embed = true,
+        b"define" => definition(text, operand, scan),
+        b"pragma" => scan.once |= word_at(text, skip_blanks(text, operand)) == b"once",
+        _ => {}
+    }
+}
+
+fn include(text: &[u8], after_name: usize, kind: Kind, scan: &mut Scan) {
+    scan.once |= kind == Kind::Import;
+    match header_name(text, skip_blanks(text, after_name)) {
+        Some((name, angle, _)) => {
+            let form = if angle { Form::Angle } else { Form::Quote };
+            scan.add_include(Directive { name: name.to_vec(), form, kind });
+        }
+        None => scan.computed_include = true,
+    }
+}
+
+/// Notes of a macro what matters to computed operands elsewhere.
+fn definition(text: &[u8], after_name: usize, scan: &mut Scan) {
+    let at = skip_blanks(text, after_name);
+    let name = word_at(text, at);
+    if is_plain(name) {
+        scan.add_plain_macro(name);
+    }
+    if !scan.parent_folder_in_macro {
+        let body = &text[at..line_end(text, at).max(at)];
+        scan.parent_folder_in_macro = memmem::find(body, b"../").is_some();
+    }
+}
+
+/// Whether a word has only small letters and digits.
+pub(super) fn is_plain(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Pragmas that name files, in either form: the text `#pragma` or a `_Pragma` string.
+fn find_pragmas(text: &[u8], scan: &mut Scan) {
+    let finders = &*PRAGMAS;
+    scan.pragma_dependency |= finders.dependency.find_iter(text).any(|at| follows_gcc(text, at));
+    scan.pragma_dependency |= finders.include_alias.find(text).is_some();
+    scan.pragma_dependency |= finders.pch_preprocess.find(text).is_some();
+    scan.module_directives |= finders
+        .clang
+        .find_iter(text)
+        .any(|at| word_at(text, skip_blanks(text, at + b"clang".len())) == b"module");
+    // `_Pragma ("once")`, and a macro that makes such a string of its argument.
+    scan.once |= finders.operator.find_iter(text).any(|at| {
+        let rest = &text[at..line_end(text, at)];
+        memmem::find(rest, b"once").is_some() || memchr(b'#', rest).is_some()
+    });
+}
+
+fn follows_gcc(text: &[u8], at: usize) -> bool {
+    text[..at].trim_ascii_end().ends_with(b"GCC") || text[..at].ends_with(b"*/")
+}
+
+struct Pragmas {
+    dependency: Finder<'static>,
+    include_alias: Finder<'static>,
+    pch_preprocess: Finder<'static>,
+    clang: Finder<'static>,
+    operator: Finder<'static>,
+}
+
+static PRAGMAS: LazyLock<Pragmas> = LazyLock::new(|| Pragmas {
+    dependency: Finder::new(b"dependency"),
+    include_alias: Finder::new(b"include_alias"),
+    pch_preprocess: Finder::new(b"pch_preprocess"),
+    clang: Finder::new(b"clang"),
+    operator: Finder::new(b"_Pragma"),
+});
+
+static IMPORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"import"));
+static MODULE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"module"));
+
+/// `import x;`, `export module x;`, `module;` where a line begins (C++20 [cpp.module],
+/// [cpp.import]), and Objective-C's `@import x;`.
+fn find_modules(text: &[u8], scan: &mut Scan) {
+    if scan.module_directives {
+        return;
+    }
+    let imports = IMPORT.find_iter(text).map(|at| (at, at + b"import".len()));
+    let modules = MODULE.find_iter(text).map(|at| (at, at + b"module".len()));
+    scan.module_directives =
+        imports.chain(modules).any(|(at, end)| is_module_directive(text, at, end));
+}
+
+fn is_module_directive(text: &[u8], at: usize, end: usize) -> bool {
+    if text.get(end).copied().is_some_and(is_word) {
+        return false;
+    }
+    let begins = match text[..at].trim_ascii_end() {
+        before if before.ends_with(b"export") => begins_line(text, before.len() - b"export".len()),
+        _ if at > 0 && text[at - 1] == b'@' => begins_line(text, at - 1),
+        _ => begins_line(text, at),
+    };
+    if !begins {
+        return false;
+    }
+    let line = &text[end..line_end(text, end)];
+    let operand = text.get(skip_blanks(text, end)).copied().unwrap_or(b'\n');
+    let takes_part =
+        matches!(operand, b'<' | b'"' | b':' | b';' | b'\n' | b'\r' | 0x80..) || is_word(operand);
+    // The directive ends on its line, unless a comment carries it over.
+    takes_part && (memchr(b';', line).is_some() || memmem::find(line, b"/*").is_some())
+}

@@ -1,0 +1,227 @@
+//! Tests of the search list and of the probes, on small folders made for each test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{FileRead, Opaque, Probes, SearchPath, absent_probes};
+use crate::scan;
+
+/// A folder with files, and what a compile in it read.
+struct Project {
+    folder: tempfile::TempDir,
+    search: SearchPath,
+    forced: Vec<PathBuf>,
+}
+
+impl Project {
+    fn new(files: &[(&str, &str)]) -> Project {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Project { folder, search: SearchPath::default(), forced: Vec::new() }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap()
+    }
+
+    fn quote(mut self, folders: &[&str]) -> Project {
+        self.search.quote = folders.iter().map(PathBuf::from).collect();
+        self
+    }
+
+    fn angle(mut self, folders: &[&str]) -> Project {
+        self.search.angle = folders.iter().map(PathBuf::from).collect();
+        self
+    }
+
+    fn probes(&self, read: &[&str]) -> Result<Probes, Opaque> {
+        let root = self.root();
+        let files: Vec<FileRead> = read
+            .iter()
+            .map(|name| FileRead {
+                path: PathBuf::from(name),
+                scan: Arc::new(scan::scan(&fs::read(root.join(name)).unwrap())),
+            })
+            .collect();
+        absent_probes(&files, &self.forced, &self.search, &root, &mut |path: &Path| path.exists())
+    }
+
+    fn absent(&self, read: &[&str]) -> Vec<String> {
+        let probes = self.probes(read).unwrap();
+        let mut paths: Vec<String> =
+            probes.absent_paths().map(|path| path.to_str().unwrap().to_owned()).collect();
+        paths.retain(|path| !path.contains("stdc-predef.h") && !path.ends_with(".gch"));
+        paths.sort();
+        paths
+    }
+}
+
+#[test]
+fn earlier_folders_of_an_include_are_recorded() {
+    let project = Project::new(&[
+        ("src/a.c", "#include \"x.h\"\n#include <y.h>\n#include <inactive.h>\n"),
+        ("two/x.h", ""),
+        ("two/y.h", ""),
+        ("one/other.h", ""),
+    ])
+    .quote(&["q"])
+    .angle(&["one", "two", "three"]);
+    fs::create_dir_all(project.root().join("q")).unwrap();
+    fs::create_dir_all(project.root().join("three")).unwrap();
+    let absent = project.absent(&["src/a.c", "two/x.h", "two/y.h"]);
+    assert_eq!(absent, ["one/x.h", "one/y.h", "q/x.h", "src/x.h"]);
+}
+
+#[test]
+fn one_missing_folder_stands_for_all_names_below_it() {
+    let project = Project::new(&[
+        ("a.c", "#include <lib/x.h>\n#include <lib/y.h>\n#include <lib/sub/z.h>\n"),
+        ("two/lib/x.h", ""),
+        ("two/lib/y.h", ""),
+        ("two/lib/sub/z.h", ""),
+        ("one/k.h", ""),
+    ])
+    .angle(&["one", "two"]);
+    let absent = project.absent(&["a.c", "two/lib/x.h", "two/lib/y.h", "two/lib/sub/z.h"]);
+    assert_eq!(absent, ["one/lib"]);
+}
+
+#[test]
+fn a_folder_of_the_name_is_passed_over_and_recorded() {
+    let project = Project::new(&[("a.c", "#include <v>\n"), ("two/v", ""), ("one/v/k.h", "")])
+        .angle(&["one", "two"]);
+    let probes = project.probes(&["a.c", "two/v"]).unwrap();
+    assert_eq!(probes.directories, [PathBuf::from("one/v")]);
+}
+
+#[test]
+fn include_next_counts_every_place_up_to_the_last_file_read() {
+    let project = Project::new(&[
+        ("a.c", "#include <x.h>\n"),
+        ("one/x.h", "#include_next <x.h>\n"),
+        ("two/k.h", ""),
+        ("three/x.h", ""),
+    ])
+    .angle(&["one", "two", "three"]);
+    let absent = project.absent(&["a.c", "one/x.h", "three/x.h"]);
+    assert!(absent.contains(&"two/x.h".to_owned()), "{absent:?}");
+}
+
+#[test]
+fn has_include_records_absence_and_presence() {
+    let text = "#if __has_include(<gone.h>)\n#endif\n#if __has_include(\"there.h\")\n#endif\n";
+    let project =
+        Project::new(&[("a.c", text), ("two/there.h", ""), ("one/k.h", "")]).angle(&["one", "two"]);
+    let probes = project.probes(&["a.c"]).unwrap();
+    assert_eq!(probes.present, [PathBuf::from("two/there.h")]);
+    let absent = project.absent(&["a.c"]);
+    assert_eq!(absent, ["one/gone.h", "one/there.h", "there.h", "two/gone.h"]);
+}
+
+#[test]
+fn a_second_name_of_a_file_read_becomes_an_input() {
+    let project = Project::new(&[
+        ("a.c", "#include \"x.h\"\n#include \"alias/x.h\"\n"),
+        ("x.h", "#ifndef X\n#define X\n#endif\n"),
+        ("alias/k.h", ""),
+    ]);
+    std::os::unix::fs::symlink("../x.h", project.root().join("alias/x.h")).unwrap();
+    let probes = project.probes(&["a.c", "x.h"]).unwrap();
+    assert_eq!(probes.inputs, [PathBuf::from("alias/x.h")]);
+}
+
+#[test]
+fn a_computed_include_counts_all_ways_to_each_file() {
+    let project = Project::new(&[
+        ("src/a.c", "#define H \"x.h\"\n#include H\n"),
+        ("two/x.h", ""),
+        ("one/k.h", ""),
+    ])
+    .angle(&["one", "two"]);
+    let absent = project.absent(&["src/a.c", "two/x.h"]);
+    assert!(absent.contains(&"src/x.h".to_owned()), "{absent:?}");
+    assert!(absent.contains(&"one/x.h".to_owned()), "{absent:?}");
+}
+
+#[test]
+fn forced_includes_are_sought_from_the_working_directory() {
+    let mut project =
+        Project::new(&[("src/a.c", ""), ("two/f.h", ""), ("one/k.h", "")]).angle(&["one", "two"]);
+    project.forced = vec![PathBuf::from("f.h")];
+    let probes = project.probes(&["src/a.c", "two/f.h"]).unwrap();
+    let absent: Vec<PathBuf> = probes.absent_paths().collect();
+    for expected in ["f.h", "f.h.gch", "f.h.pch", "one/f.h", "one/f.h.gch", "two/f.h.gch"] {
+        assert!(absent.contains(&PathBuf::from(expected)), "{expected} in {absent:?}");
+    }
+    assert_eq!(project.probes(&["src/a.c"]), Err(Opaque::ForcedInclude(PathBuf::from("f.h"))));
+}
+
+#[test]
+fn a_precompiled_header_ends_direct_mode() {
+    let project = Project::new(&[("a.c", "#include \"x.h\"\n"), ("x.h", ""), ("x.h.gch", "")]);
+    let expected = Opaque::PrecompiledHeader(PathBuf::from("x.h.gch"));
+    assert_eq!(project.probes(&["a.c", "x.h"]), Err(expected));
+}
+
+#[test]
+fn opaque_sources_are_refused() {
+    for text in [
+        "#define HAVE(x) __has_include(x)\n",
+        "#embed \"data\"\n",
+        "#pragma GCC dependency \"y\"\n",
+        "import foo;\n",
+        "#define H \"../x.h\"\n#include H\n",
+        "#define P __has_include(<tbb/tbb.h>)\n#define tbb other\n",
+    ] {
+        assert!(Project::new(&[("a.c", text)]).probes(&["a.c"]).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn missing_and_duplicate_folders_are_recorded() {
+    let mut project = Project::new(&[("a.c", ""), ("one/k.h", "")]).angle(&["one"]);
+    std::os::unix::fs::symlink("one", project.root().join("copy")).unwrap();
+    project.search.missing = vec![PathBuf::from("none/at/all")];
+    project.search.duplicates = vec![PathBuf::from("copy"), PathBuf::from("one")];
+    let probes = project.probes(&["a.c"]).unwrap();
+    assert!(probes.absent_paths().any(|path| path == Path::new("none")));
+    assert_eq!(probes.same_folders, [(PathBuf::from("copy"), project.root().join("one"))]);
+    fs::create_dir_all(project.root().join("none/at/all")).unwrap();
+    assert_eq!(project.probes(&["a.c"]), Err(Opaque::Changed(PathBuf::from("none/at/all"))));
+}
+
+#[test]
+fn the_list_of_gcc_is_read() {
+    let text = b"Using built-in specs.\n cc1 -E\nignoring nonexistent directory \"nope\"\n\
+ignoring duplicate directory \"/usr/include\"\n\
+  as it is a non-system directory that duplicates a system directory\n\
+#include \"...\" search starts here:\n q\n#include <...> search starts here:\n .\n /usr/include\n\
+End of search list.\nmore\n";
+    let search = SearchPath::parse(text).unwrap();
+    assert_eq!(search.quote, [PathBuf::from("q")]);
+    assert_eq!(search.angle, [PathBuf::from("."), PathBuf::from("/usr/include")]);
+    assert_eq!(search.missing, [PathBuf::from("nope")]);
+    assert_eq!(search.duplicates, [PathBuf::from("/usr/include")]);
+}
+
+#[test]
+fn unusual_lists_are_refused() {
+    let list = |line: &str| {
+        format!(
+            "#include \"...\" search starts here:\n#include <...> search starts here:\n{line}\n\
+             End of search list.\n"
+        )
+    };
+    assert!(SearchPath::parse(list(" /usr/include").as_bytes()).is_some());
+    assert!(SearchPath::parse(list(" /System (framework directory)").as_bytes()).is_none());
+    assert!(SearchPath::parse(list("what").as_bytes()).is_none());
+    let warned = format!("cc1: warning: x: not a directory\n{}", list(" /usr/include"));
+    assert!(SearchPath::parse(warned.as_bytes()).is_none());
+    assert!(SearchPath::parse(b"").is_none());
+    assert!(SearchPath::parse(b"#include \"...\" search starts here:\n").is_none());
+}
