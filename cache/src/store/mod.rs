@@ -1,1 +1,542 @@
-//! (to be written)
+//! The store: remembers entries by key, within limits, and survives whatever happens to its files.
+//!
+//! ```text
+//! <cache folder>/
+//!   CACHEDIR.TAG        tells backup programs to leave the folder out
+//!   store/ab/<hex key>  one blob for each entry (see `entry.rs`), by the first byte of its key
+//!   tmp/                blobs that are being written; renamed into store/ when whole
+//!   trash/              what `clear` and repairs took out of sight; removed in the background
+//!   index.sqlite        rows, totals and counters (see `index.rs`), with -wal and -shm
+//! ```
+//!
+//! A lookup opens one file and asks no index: a blob with a right checksum is the answer, anything
+//! else is a miss. Saving renames a whole file. What the index must learn of both waits in memory
+//! (`pending.rs`) until [`Store::flush`]. The index is only needed for totals, counters and the
+//! order of eviction (`evict.rs`); when it is lost, it is made again from the blobs (`repair.rs`).
+//!
+//! Locks are taken in the order walk, index, pending, uses, counters.
+
+mod blobs;
+mod evict;
+mod index;
+mod pending;
+mod repair;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use self::blobs::Blobs;
+use self::evict::Goal;
+use self::index::{Index, Row, to_microseconds};
+use self::pending::{Batch, CHANGES_MAX, Counters, Pending, SOURCES_MAX, Saved, USES_MAX};
+use self::repair::{WALK_PERIOD, Walk};
+use crate::entry::Entry;
+use crate::hasher::Digest;
+
+pub use self::evict::LOW_WATER_PERCENT;
+
+/// How many manifests of one source [`Store::manifests_of_source`] names.
+pub const MANIFESTS_OF_SOURCE_MAX: usize = 16;
+/// Entries that eviction removes before it lets others at the index.
+const EVICT_STEP: usize = 256;
+/// Blobs that cannot be removed before eviction gives up.
+const EVICT_FAILURES_MAX: usize = 1_000;
+
+/// The cached entries below one folder, for use by many threads.
+pub struct Store {
+    blobs: Blobs,
+    /// None while it cannot be opened; tried again at each flush.
+    index: Mutex<Option<Index>>,
+    pending: Mutex<Pending>,
+    uses: Mutex<HashMap<Digest, u64>>,
+    counters: Mutex<Counters>,
+    walk: Mutex<Walk>,
+    /// Blobs and index have to be compared from the start.
+    walk_wanted: AtomicBool,
+    /// Orders saves and uses.
+    ticks: AtomicU64,
+}
+
+/// What an entry is to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// The outputs of a compile. `max_files` limits their number.
+    Result = 0,
+    /// What leads from a source to results.
+    Manifest = 1,
+}
+
+impl EntryKind {
+    fn from_number(number: i64) -> Option<EntryKind> {
+        match number {
+            0 => Some(EntryKind::Result),
+            1 => Some(EntryKind::Manifest),
+            _ => None,
+        }
+    }
+}
+
+/// How an entry is to be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// zstd's level, -5 to 19; none stores everything as it is.
+    pub compression: Option<i32>,
+    /// What a hit will save.
+    pub compile_time: Duration,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What the store may hold; 0 means no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// In bytes, over all entries.
+    pub max_size_bytes: u64,
+    /// The number of results.
+    pub max_files: u64,
+}
+
+/// What the store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The bytes of all blobs.
+    pub bytes: u64,
+    /// The number of results.
+    pub files: u64,
+    /// Entries removed by eviction since the counters were set to 0.
+    pub evicted: u64,
+    /// Damaged blobs found by lookups since the store was opened.
+    pub damaged: u64,
+}
+
+/// What an eviction or a trim did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Entries removed.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a check of all blobs found so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Blobs read.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that were damaged; they are removed.
+    pub damaged: u64,
+}
+
+/// Why the store could not do something. None of these concerns an answer.
+#[derive(Debug)]
+pub enum StoreError {
+    /// A file or folder cannot be made, written or removed.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The index cannot be used.
+    Index {
+        /// Its file.
+        path: PathBuf,
+        /// What SQLite said.
+        message: String,
+    },
+    /// The index could not be written for so long that nothing more is taken.
+    IndexBehind,
+    /// The entry is beyond what a blob can hold.
+    TooLarge,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::File { path, source } => write!(f, "{}: {source}", path.display()),
+            StoreError::Index { path, message } => write!(f, "{}: {message}", path.display()),
+            StoreError::IndexBehind => f.write_str("the index of the cache cannot be written"),
+            StoreError::TooLarge => f.write_str("the result is too large for the cache"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StoreError::File { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store below a cache folder, which is made if it is missing. The time does not
+    /// depend on how much is stored.
+    ///
+    /// The only error is a cache folder that cannot be made. A folder that cannot be written, or
+    /// an index that cannot be opened, leaves a store that answers but takes nothing.
+    pub fn open(folder: &Path) -> Result<Store, StoreError> {
+        let blobs = Blobs::new(folder);
+        blobs
+            .create_folders()
+            .map_err(|source| StoreError::File { path: folder.to_owned(), source })?;
+        let store = Store {
+            blobs,
+            index: Mutex::default(),
+            pending: Mutex::default(),
+            uses: Mutex::default(),
+            counters: Mutex::default(),
+            walk: Mutex::default(),
+            walk_wanted: AtomicBool::new(true),
+            ticks: AtomicU64::new(1),
+        };
+        let opened = store.with_index(|index| {
+            let was_clean = index.is_clean()?;
+            if was_clean {
+                index.set_clean(false)?;
+            }
+            Ok((was_clean, index.walked_at()?))
+        });
+        match opened {
+            Ok((was_clean, walked_at)) => {
+                let age = walked_at.and_then(|at| SystemTime::now().duration_since(at).ok());
+                let is_due = !was_clean || age.is_none_or(|age| age > WALK_PERIOD);
+                store.walk_wanted.store(is_due, Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!("the cache works without its index: {error}"),
+        }
+        Ok(store)
+    }
+
+    /// The entry under a key. One that is missing, unreadable or damaged is a miss; what is
+    /// damaged is removed.
+    pub fn load(&self, key: Digest) -> Option<Entry> {
+        let found = match self.blobs.read(key) {
+            Ok(found) => found,
+            Err(error) => {
+                if error.kind() != ErrorKind::NotFound {
+                    tracing::debug!("cannot read entry {key}: {error}");
+                }
+                return None;
+            }
+        };
+        match Entry::decode(key, &found.bytes) {
+            Ok(entry) => {
+                self.mark_use(key);
+                Some(entry)
+            }
+            Err(damage) => {
+                tracing::warn!("removed entry {key}: {damage}");
+                let mut pending = lock(&self.pending);
+                pending.count_damaged();
+                if let Some(bytes) = self.blobs.remove_found(key, &found) {
+                    pending.removed(key, bytes);
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether there is a blob under a key, which may yet turn out to be damaged.
+    pub fn contains(&self, key: Digest) -> bool {
+        self.blobs.length(key).is_some()
+    }
+
+    /// Stores an entry in place of what the key had. It is visible whole or not at all.
+    pub fn save(&self, key: Digest, entry: &Entry, options: SaveOptions) -> Result<(), StoreError> {
+        if lock(&self.pending).changes.len() >= CHANGES_MAX {
+            return Err(StoreError::IndexBehind);
+        }
+        let blob = entry.encode(key, options.compression).map_err(|_| StoreError::TooLarge)?;
+        if blob.len() as u64 > crate::entry::ENTRY_SIZE_BYTES_MAX {
+            return Err(StoreError::TooLarge);
+        }
+        let failed = |path: PathBuf| move |source| StoreError::File { path, source };
+        let temporary = self.blobs.write_temporary(&blob).map_err(failed(self.blobs.temp()))?;
+        let saved = Saved {
+            kind: options.kind,
+            bytes: blob.len() as u64,
+            compile_time_ms: options.compile_time.as_millis().try_into().unwrap_or(u64::MAX),
+            tick: self.tick(),
+        };
+        // Held, so that the change waits for the index from the moment at which it is visible.
+        let mut pending = lock(&self.pending);
+        let replaced_bytes = self.blobs.length(key);
+        self.blobs.publish(key, &temporary).map_err(failed(self.blobs.path(key)))?;
+        pending.saved(key, saved, replaced_bytes);
+        Ok(())
+    }
+
+    /// Brings what waits in memory (new entries, uses, counts) into the index, in one transaction.
+    /// For a background thread, about once a second. What cannot be written waits on.
+    pub fn flush(&self, now: SystemTime) -> Result<(), StoreError> {
+        self.with_index(|index| {
+            let batch = {
+                let mut pending = lock(&self.pending);
+                let mut uses = lock(&self.uses);
+                Batch::take(&mut pending, &mut uses, &mut lock(&self.counters))
+            };
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let applied = index.apply(&batch, now);
+            let mut pending = lock(&self.pending);
+            let mut uses = lock(&self.uses);
+            let mut counters = lock(&self.counters);
+            match &applied {
+                Ok(summary) => batch.settle(summary, &mut pending, &mut counters),
+                Err(_) => batch.give_back(&mut pending, &mut uses, &mut counters),
+            }
+            applied.map(drop)
+        })
+    }
+
+    /// What the store holds, from memory.
+    pub fn totals(&self) -> Totals {
+        lock(&self.pending).totals()
+    }
+
+    /// Where a limit is passed, removes the least recently used entries down to
+    /// [`LOW_WATER_PERCENT`] of it. For a background thread; lookups and saves go on meanwhile.
+    pub fn evict(&self, limits: Limits, now: SystemTime) -> Result<Evicted, StoreError> {
+        let totals = self.totals();
+        if evict::goal(&totals, limits).is_none() {
+            return Ok(Evicted::default());
+        }
+        self.flush(now)?;
+        match evict::goal(&self.totals(), limits) {
+            Some(goal) => self.remove_oldest(goal, true, now),
+            None => Ok(Evicted::default()),
+        }
+    }
+
+    /// Removes the least recently used entries until at most `max_size` bytes are left and none
+    /// that was not used for `older_than`.
+    pub fn trim(
+        &self,
+        max_size: Option<u64>,
+        older_than: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<Evicted, StoreError> {
+        self.flush(now)?;
+        let used_since = older_than.map(|age| now.checked_sub(age).map_or(0, to_microseconds));
+        let goal = Goal {
+            bytes: max_size.unwrap_or(u64::MAX),
+            used_since: used_since.unwrap_or(i64::MIN),
+            ..Goal::ANYTHING
+        };
+        self.remove_oldest(goal, false, now)
+    }
+
+    /// Removes every entry, at once: what was stored goes out of sight, and [`Store::sweep`]
+    /// removes it. The counters stay.
+    pub fn clear(&self) -> Result<(), StoreError> {
+        let mut slot = lock(&self.index);
+        let summary = self.known_summary();
+        {
+            let mut pending = lock(&self.pending);
+            self.blobs
+                .discard()
+                .map_err(|source| StoreError::File { path: self.blobs.store(), source })?;
+            pending.forget_entries();
+            lock(&self.uses).clear();
+        }
+        self.replace_index(&mut slot, &summary)
+    }
+
+    /// Adds to counters. A name that is new starts at 0.
+    pub fn add_counters(&self, counts: &[(&str, i64)]) {
+        let mut counters = lock(&self.counters);
+        for (name, value) in counts {
+            counters.add(name, *value);
+        }
+    }
+
+    /// Every counter that was ever added to, by name.
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        lock(&self.counters).values().into_iter().collect()
+    }
+
+    /// Sets every counter to 0, and the count of evicted entries.
+    pub fn zero_counters(&self, now: SystemTime) {
+        lock(&self.pending).zero_evicted();
+        lock(&self.counters).zero(now);
+    }
+
+    /// When the counters were last set to 0, to the second.
+    pub fn zeroed_at(&self) -> Option<SystemTime> {
+        lock(&self.counters).zeroed_at
+    }
+
+    /// Notes that a source file has a manifest, for `rcache explain`.
+    pub fn remember_source(&self, source: Digest, manifest: Digest) {
+        let tick = self.tick();
+        let mut pending = lock(&self.pending);
+        if pending.sources.len() < SOURCES_MAX {
+            pending.sources.insert((source, manifest), tick);
+        }
+    }
+
+    /// The manifests that a source file was last seen with, newest first, at most
+    /// [`MANIFESTS_OF_SOURCE_MAX`]. Some may be gone from the store.
+    pub fn manifests_of_source(&self, source: Digest) -> Vec<Digest> {
+        let mut waiting: Vec<(u64, Digest)> = lock(&self.pending)
+            .sources
+            .iter()
+            .filter(|((of, _), _)| *of == source)
+            .map(|((_, manifest), tick)| (*tick, *manifest))
+            .collect();
+        waiting.sort_unstable_by(|one, other| other.cmp(one));
+        let mut manifests: Vec<Digest> =
+            waiting.into_iter().map(|(_, manifest)| manifest).collect();
+        let indexed = self.with_index(|index| index.manifests_of(source, MANIFESTS_OF_SOURCE_MAX));
+        for manifest in indexed.unwrap_or_default() {
+            if !manifests.contains(&manifest) {
+                manifests.push(manifest);
+            }
+        }
+        manifests.truncate(MANIFESTS_OF_SOURCE_MAX);
+        manifests
+    }
+
+    /// Calls `visit` with the key of every blob, in order.
+    pub fn for_each_key(&self, visit: impl FnMut(Digest)) {
+        self.blobs.for_each_key(visit);
+    }
+
+    /// Reads every blob and removes those that are damaged. `progress` is called after each.
+    pub fn verify(&self, mut progress: impl FnMut(Verified)) -> Verified {
+        let mut verified = Verified::default();
+        self.for_each_key(|key| {
+            let Ok(found) = self.blobs.read(key) else {
+                return;
+            };
+            verified.entries += 1;
+            verified.bytes += found.bytes.len() as u64;
+            if Entry::decode(key, &found.bytes).is_err() {
+                verified.damaged += 1;
+                let mut pending = lock(&self.pending);
+                if let Some(bytes) = self.blobs.remove_found(key, &found) {
+                    pending.removed(key, bytes);
+                }
+            }
+            progress(verified);
+        });
+        verified
+    }
+
+    fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn mark_use(&self, key: Digest) {
+        let tick = self.tick();
+        let mut uses = lock(&self.uses);
+        if uses.len() < USES_MAX || uses.contains_key(&key) {
+            uses.insert(key, tick);
+        }
+    }
+
+    /// Removes entries in the order of their last use, in steps, until the goal is reached.
+    fn remove_oldest(
+        &self,
+        goal: Goal,
+        is_eviction: bool,
+        now: SystemTime,
+    ) -> Result<Evicted, StoreError> {
+        let mut evicted = Evicted::default();
+        let mut failures = 0;
+        // What is used or saved from now on is not looked at again, so that this comes to an end.
+        let before = self.with_index(|index| Ok(index.next_stamp(now)))?;
+        loop {
+            let step = self.with_index(|index| {
+                let mut rows = index.oldest(before, EVICT_STEP)?;
+                rows.truncate(evict::victims(&rows, &self.totals(), goal));
+                let step = self.remove_blobs(&rows);
+                let count = if is_eviction { step.removed.len() as u64 } else { 0 };
+                if !rows.is_empty() {
+                    let summary = index.remove(&step.removed, &step.kept, count, now)?;
+                    lock(&self.pending).set_indexed(&summary);
+                }
+                Ok(step)
+            })?;
+            evicted.entries += step.removed.len() as u64;
+            evicted.bytes += step.bytes;
+            if step.removed.is_empty() && step.kept.is_empty() {
+                return Ok(evicted);
+            }
+            failures += step.failures;
+            match step.failure {
+                Some((key, source)) if failures >= EVICT_FAILURES_MAX => {
+                    return Err(StoreError::File { path: self.blobs.path(key), source });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Removes the blobs of rows, but not those that were used or saved since.
+    fn remove_blobs(&self, rows: &[Row]) -> Step {
+        let mut step = Step::default();
+        for row in rows {
+            // Taken anew for each blob: lookups and saves wait for one removal at most.
+            let pending = lock(&self.pending);
+            let is_used = lock(&self.uses).contains_key(&row.key);
+            if is_used || pending.changes.contains_key(&row.key) {
+                step.kept.push(row.key);
+                continue;
+            }
+            match self.blobs.remove(row.key) {
+                Ok(()) => {
+                    step.removed.push(row.key);
+                    step.bytes += row.bytes;
+                }
+                Err(error) => {
+                    step.kept.push(row.key);
+                    step.failures += 1;
+                    step.failure = Some((row.key, error));
+                }
+            }
+        }
+        step
+    }
+}
+
+/// One step of an eviction.
+#[derive(Default)]
+struct Step {
+    removed: Vec<Digest>,
+    bytes: u64,
+    kept: Vec<Digest>,
+    failures: usize,
+    failure: Option<(Digest, io::Error)>,
+}
+
+impl Drop for Store {
+    /// Writes what waits, and notes that nothing is left to be found by a walk.
+    fn drop(&mut self) {
+        let flushed = self.flush(SystemTime::now());
+        let is_walked =
+            lock(&self.walk).next.is_none() && !self.walk_wanted.load(Ordering::Relaxed);
+        if flushed.is_ok() && is_walked {
+            let _ = self.with_index(|index| index.set_clean(true));
+        }
+    }
+}
+
+/// A thread that panicked leaves counts and lists that are still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

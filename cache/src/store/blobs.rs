@@ -1,0 +1,229 @@
+//! The files of the store: where a blob lies, how it becomes visible at once, how it goes.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::entry::{ENTRY_SIZE_BYTES_MAX, HEADER_SIZE_BYTES_MAX};
+use crate::hasher::Digest;
+
+/// The folders that `store/` is split into, one for each first byte of a key.
+pub(super) const SHARDS: u16 = 256;
+/// A temporary file older than this belongs to nobody any more.
+pub(super) const TEMP_AGE_MAX: Duration = Duration::from_secs(60 * 60);
+/// Backup programs leave out a folder with this file (bford.info/cachedir).
+const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n";
+/// What the cache holds was made from the user's sources: nobody else's business.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// How bytes get into a file; a test puts a full disk here.
+pub(super) type WriteBytes = fn(&mut File, &[u8]) -> io::Result<()>;
+
+/// The blob folders below one cache folder.
+pub(super) struct Blobs {
+    folder: PathBuf,
+    /// Keeps temporary names apart from those of other processes and of earlier ones.
+    opened_nanoseconds: u128,
+    names_given: AtomicU64,
+    pub write_bytes: WriteBytes,
+}
+
+/// A blob as it was read, and what tells whether the file under its name is still that one.
+pub(super) struct Found {
+    pub bytes: Vec<u8>,
+    identity: (u64, u64),
+}
+
+/// A file that is whole but has no name that anyone looks for.
+pub(super) struct Temporary {
+    path: PathBuf,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Blobs {
+    pub fn new(folder: &Path) -> Blobs {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Blobs {
+            folder: folder.to_owned(),
+            opened_nanoseconds: since_epoch.as_nanos(),
+            names_given: AtomicU64::new(0),
+            write_bytes: |file, bytes| file.write_all(bytes),
+        }
+    }
+
+    /// Makes the cache folder and what belongs into it. Only a cache folder that is missing
+    /// afterwards is an error: one that cannot be written can still be read.
+    pub fn create_folders(&self) -> io::Result<()> {
+        create_folder(&self.folder)?;
+        for folder in [self.store(), self.temp(), self.trash()] {
+            if let Err(error) = create_folder(&folder) {
+                tracing::debug!("cannot make {}: {error}", folder.display());
+            }
+        }
+        let tag = self.folder.join("CACHEDIR.TAG");
+        if let Ok(mut file) = OpenOptions::new().write(true).create_new(true).open(tag) {
+            let _ = file.write_all(CACHEDIR_TAG);
+        }
+        Ok(())
+    }
+
+    pub fn path(&self, key: Digest) -> PathBuf {
+        let name = key.to_string();
+        let mut path = PathBuf::with_capacity(self.folder.as_os_str().len() + name.len() + 16);
+        path.push(&self.folder);
+        path.push("store");
+        path.push(&name[..2]);
+        path.push(name);
+        path
+    }
+
+    /// The bytes under a key. `NotFound` is the ordinary miss.
+    pub fn read(&self, key: Digest) -> io::Result<Found> {
+        let mut file = open_blob(&self.path(key))?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > ENTRY_SIZE_BYTES_MAX {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(metadata.len() as usize)?;
+        Read::by_ref(&mut file).take(metadata.len()).read_to_end(&mut bytes)?;
+        Ok(Found { bytes, identity: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// The first bytes of a blob, as many as its header may have, and its metadata.
+    pub fn read_header(&self, key: Digest) -> io::Result<(Vec<u8>, fs::Metadata)> {
+        let file = open_blob(&self.path(key))?;
+        let metadata = file.metadata()?;
+        let mut bytes = Vec::with_capacity(HEADER_SIZE_BYTES_MAX);
+        file.take(HEADER_SIZE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+        Ok((bytes, metadata))
+    }
+
+    /// The length in bytes of the blob under a key, if there is one.
+    pub fn length(&self, key: Digest) -> Option<u64> {
+        let metadata = fs::symlink_metadata(self.path(key)).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+
+    /// Writes bytes where nobody looks for them yet.
+    pub fn write_temporary(&self, bytes: &[u8]) -> io::Result<Temporary> {
+        let (mut file, temporary) = match self.create_temporary() {
+            // Someone removed the cache folder under a running daemon.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.create_folders()?;
+                self.create_temporary()?
+            }
+            created => created?,
+        };
+        (self.write_bytes)(&mut file, bytes)?;
+        Ok(temporary)
+    }
+
+    /// Puts a written file under its key, in place of what was there.
+    pub fn publish(&self, key: Digest, temporary: &Temporary) -> io::Result<()> {
+        let path = self.path(key);
+        match fs::rename(&temporary.path, &path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                create_folder(path.parent().unwrap_or(&self.folder))?;
+                fs::rename(&temporary.path, &path)
+            }
+            renamed => renamed,
+        }
+    }
+
+    /// Removes the blob under a key; one that is not there is no error.
+    pub fn remove(&self, key: Digest) -> io::Result<()> {
+        match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a blob unless another has taken its place since it was read; its length in bytes
+    /// if it was removed.
+    pub fn remove_found(&self, key: Digest, found: &Found) -> Option<u64> {
+        let path = self.path(key);
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        if (metadata.dev(), metadata.ino()) != found.identity {
+            return None;
+        }
+        fs::remove_file(&path).ok().map(|()| metadata.len())
+    }
+
+    /// The keys below `store/` whose first byte is `shard`, in order.
+    pub fn keys_of_shard(&self, shard: u8) -> io::Result<Vec<Digest>> {
+        let folder = self.store().join(format!("{shard:02x}"));
+        let files = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            files => files?,
+        };
+        let mut keys = Vec::new();
+        for file in files {
+            let name = file?.file_name();
+            let key = name.to_str().and_then(Digest::from_hex);
+            keys.extend(key.filter(|key| key.0[0] == shard));
+        }
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// Takes every blob out of sight at once.
+    pub fn discard(&self) -> io::Result<()> {
+        self.set_aside(&self.store())
+    }
+
+    /// Moves a file or folder into the trash; one that is not there is no error.
+    pub fn set_aside(&self, path: &Path) -> io::Result<()> {
+        create_folder(&self.trash())?;
+        match fs::rename(path, self.trash().join(self.fresh_name())) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
+    pub fn temp(&self) -> PathBuf {
+        self.folder.join("tmp")
+    }
+
+    pub fn trash(&self) -> PathBuf {
+        self.folder.join("trash")
+    }
+
+    pub fn index(&self) -> PathBuf {
+        self.folder.join("index.sqlite")
+    }
+
+    fn create_temporary(&self) -> io::Result<(File, Temporary)> {
+        let path = self.temp().join(self.fresh_name());
+        let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+        Ok((file, Temporary { path }))
+    }
+
+    fn fresh_name(&self) -> String {
+        let number = self.names_given.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{}-{number}", std::process::id(), self.opened_nanoseconds)
+    }
+}
+
+fn create_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
+}
+
+/// Never waits, even where someone put a named pipe under a blob's name.
+fn open_blob(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
+}
