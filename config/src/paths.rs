@@ -26,8 +26,8 @@ const FILE_NAME_BYTES: usize = 1 + 16 + 5;
 ///
 /// It is in `$XDG_RUNTIME_DIR/rcache` where that is a folder of this user (`sudo` and containers
 /// hand on a variable that names somebody else's, or nothing), else in `/tmp/rcache-UID`.
-pub fn socket_path(variable: impl Fn(&str) -> Option<OsString>, user: u32) -> PathBuf {
-    let name = format!("{:016x}.sock", deciding_hash(&variable));
+pub fn socket_path(variable: &dyn Fn(&str) -> Option<OsString>, user: u32) -> PathBuf {
+    let name = format!("{:016x}.sock", deciding_hash(variable));
     let shared = PathBuf::from(format!("/tmp/rcache-{user}"));
     let folder = variable(XDG_RUNTIME_DIR).map(PathBuf::from).filter(|folder| {
         let length = folder.as_os_str().len() + "/rcache".len() + FILE_NAME_BYTES;
@@ -64,7 +64,7 @@ fn is_folder_of(folder: &Path, user: u32) -> bool {
 }
 
 /// FNV-1a over the names and values. It only names a file, within a folder of one user.
-fn deciding_hash(variable: impl Fn(&str) -> Option<OsString>) -> u64 {
+fn deciding_hash(variable: &dyn Fn(&str) -> Option<OsString>) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut hash = OFFSET;
@@ -101,7 +101,7 @@ mod tests {
         let lookup = |name: &str| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
-        socket_path(lookup, own_user())
+        socket_path(&lookup, own_user())
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         }
         let other = |_: &str| Some(OsString::from(text));
         let fallback = format!("/tmp/rcache-{}", own_user() + 1);
-        assert!(socket_path(other, own_user() + 1).starts_with(fallback));
+        assert!(socket_path(&other, own_user() + 1).starts_with(fallback));
     }
 
     #[test]
