@@ -1,0 +1,248 @@
+//! The subcommands and their options: help, man pages and shell completions come from here.
+
+use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser, value_parser};
+use config::{ByteSize, Span};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Every first word that is not a compiler; the launcher asks before it builds anything.
+pub const SUBCOMMANDS: &[&str] = &[
+    "stats",
+    "zero",
+    "clear",
+    "trim",
+    "config",
+    "daemon",
+    "explain",
+    "link",
+    "doctor",
+    "demo",
+    "completions",
+    "man",
+    "help",
+];
+
+/// The exit status of `rcache daemon status` when none is up (that of init scripts, LSB 5.0).
+pub const NOT_RUNNING_STATUS: u8 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  rcache gcc -O2 -c hello.c               compile through the cache
+  cmake -DCMAKE_C_COMPILER_LAUNCHER=rcache -DCMAKE_CXX_COMPILER_LAUNCHER=rcache …
+  make CC=\"rcache gcc\" CXX=\"rcache g++\"
+  rcache link ~/.local/lib/rcache         symlinks for PATH: no build file changes
+  rcache stats                            how well it works
+  rcache explain gcc -O2 -c hello.c       why that call would hit or miss
+  rcache demo                             see it work on this machine, with figures
+
+rcache never fails a build that would have succeeded without it. `rcache -- COMPILER …` serves a
+compiler whose name is a subcommand's. Settings: `rcache config --help`.";
+
+/// The whole command line.
+pub fn command() -> Command {
+    Command::new("rcache")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A compiler cache for C and C++")
+        .override_usage("rcache COMPILER ARGUMENT…\n       rcache SUBCOMMAND [OPTIONS]")
+        .after_help(EXAMPLES)
+        .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
+        .subcommands([plain("clear", "Remove every cached result"), trim(), settings(), daemon()])
+        .subcommands([explain(), link(), doctor(), demo(), completions(), man()])
+}
+
+fn plain(name: &'static str, about: &'static str) -> Command {
+    Command::new(name).about(about)
+}
+
+fn json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object")
+}
+
+fn stats() -> Command {
+    plain("stats", "Hits, misses and what was not cached, since the last `rcache zero`")
+        .arg(json())
+        .after_help("Example:\n  rcache stats --json | jq .counters.direct_cache_hit")
+}
+
+fn trim() -> Command {
+    plain("trim", "Remove the least recently used results now")
+        .arg(
+            Arg::new("max-size")
+                .long("max-size")
+                .value_name("SIZE")
+                .value_parser(|text: &str| ByteSize::parse(text))
+                .help(
+                    "Trim down to this size, such as 2.5G or 500Mi [default: the setting max_size]",
+                ),
+        )
+        .arg(
+            Arg::new("older-than")
+                .long("older-than")
+                .value_name("AGE")
+                .value_parser(|text: &str| Span::parse(text))
+                .help("Remove what was not used for this long, such as 12h or 30d"),
+        )
+        .after_help("Example:\n  rcache trim --older-than 14d")
+}
+
+fn settings() -> Command {
+    let rows = config::KEYS
+        .iter()
+        .map(|key| format!("  {} = {}\n{}", key.name, key.default, indented(key.meaning)));
+    let text = format!(
+        "Settings are lines `key = value` of rcache.toml: of the file that RCACHE_CONFIG names, or \
+         else of\n$XDG_CONFIG_HOME/rcache/rcache.toml (~/.config/rcache/rcache.toml) over \
+         /etc/rcache/rcache.toml.\nThe variable RCACHE_KEY of a compile goes before both; lists \
+         have blanks between there. In a path,\n~ and $NAME are expanded. The keys and their \
+         defaults:\n\n{}",
+        rows.collect::<Vec<_>>().join("\n")
+    );
+    plain("config", "Each setting in force and where it came from").arg(json()).after_help(text)
+}
+
+fn daemon() -> Command {
+    plain("daemon", "The local cache daemon; a compile starts it by itself")
+        .subcommand_required(true)
+        .subcommand(plain("start", "Start the daemon if it is not up"))
+        .subcommand(plain("stop", "End the daemon; the next compile starts another"))
+        .subcommand(
+            plain("status", "Whether the daemon is up, and what it is doing")
+                .arg(json())
+                .after_help("The exit status is 0 when it is up and 3 when it is not."),
+        )
+        .subcommand(
+            plain("run", "Be the daemon, in the foreground").arg(
+                Arg::new("detached")
+                    .long("detached")
+                    .action(ArgAction::SetTrue)
+                    .hide(true)
+                    .help("Started by a compile: tell it through standard output"),
+            ),
+        )
+}
+
+fn explain() -> Command {
+    plain("explain", "Say whether a call would hit, miss or is not cached, and why")
+        .arg(
+            Arg::new("call")
+                .value_name("COMPILER ARG")
+                .required(true)
+                .num_args(1..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(OsString))
+                .help("The call, as the build makes it"),
+        )
+        .after_help(
+            "Nothing is compiled.\n\nExample:\n  rcache explain g++ -O2 -c widget.cc -o widget.o",
+        )
+}
+
+fn link() -> Command {
+    plain("link", "Make symlinks named like the compilers of this machine")
+        .arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("Where the symlinks go; it is made if it is not there"),
+        )
+        .after_help(
+            "Example:\n  rcache link ~/.local/lib/rcache && PATH=~/.local/lib/rcache:$PATH make",
+        )
+}
+
+fn doctor() -> Command {
+    plain("doctor", "Check the set-up and say what to do about what is wrong")
+        .after_help("The exit status is 1 when something is wrong.")
+}
+
+fn demo() -> Command {
+    plain("demo", "Build a small C++ project without rcache, cold and warm, and show the figures")
+        .after_help(
+            "Everything is in a temporary folder with a cache of its own, removed at the end.",
+        )
+}
+
+fn completions() -> Command {
+    plain("completions", "Print a completion script for a shell")
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(PossibleValuesParser::new(["bash", "elvish", "fish", "zsh"]))
+                .help("The shell"),
+        )
+        .after_help(
+            "Example:\n  rcache completions bash > ~/.local/share/bash-completion/completions/rcache",
+        )
+}
+
+fn man() -> Command {
+    plain("man", "Print the man page, or write one page for each subcommand")
+        .arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where the pages go; it is made if it is not there"),
+        )
+        .after_help("Example:\n  rcache man ~/.local/share/man/man1")
+}
+
+/// Wrapped to fit below its key.
+fn indented(text: &str) -> String {
+    const COLUMNS: usize = 88;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("one line at least");
+        if !last.is_empty() && last.len() + word.len() >= COLUMNS {
+            lines.push(word.to_owned());
+        } else {
+            last.extend([if last.is_empty() { "" } else { " " }, word]);
+        }
+    }
+    lines.iter().map(|line| format!("      {line}\n")).collect::<String>().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_is_told_from_a_compiler() {
+        let defined: Vec<String> =
+            command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let mut listed = SUBCOMMANDS.to_vec();
+        listed.retain(|name| *name != "help");
+        assert_eq!(defined, listed);
+    }
+
+    #[test]
+    fn every_setting_is_in_the_help() {
+        let help = settings().render_long_help().to_string();
+        for key in config::KEYS {
+            assert!(help.contains(&format!("  {} = {}", key.name, key.default)), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn bad_sizes_and_ages_are_refused_with_a_remedy() {
+        let error = |words: &[&str]| command().try_get_matches_from(words).unwrap_err().to_string();
+        assert!(error(&["rcache", "trim", "--max-size", "big"]).contains("write for example"));
+        assert!(error(&["rcache", "trim", "--older-than", "old"]).contains("write for example"));
+    }
+
+    #[test]
+    fn a_call_to_explain_keeps_its_options() {
+        let words = ["rcache", "explain", "gcc", "-c", "--help", "a.c", "--", "-V"];
+        let matches = command().try_get_matches_from(words).unwrap();
+        let (_, options) = matches.subcommand().unwrap();
+        let call: Vec<&OsString> = options.get_many("call").unwrap().collect();
+        assert_eq!(call, ["gcc", "-c", "--help", "a.c", "--", "-V"]);
+    }
+}

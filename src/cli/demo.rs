@@ -1,0 +1,261 @@
+//! `rcache demo`: a small C++ project built without rcache, cold and warm, and the figures.
+
+mod build;
+mod project;
+
+use super::screen::{self, Paint, Style};
+use super::{Outcome, number};
+use crate::find_compiler;
+use build::{Build, Built};
+use serde_json::Value;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// Builds the project in a temporary folder, with a cache and a daemon of its own.
+pub fn run() -> Outcome {
+    super::settings()?;
+    let style = Style::of_stdout();
+    let compiler = find_or_install_compiler()?;
+    let stage = Stage::set_up(compiler)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let build = Build {
+        folder: stage.folder.path(),
+        compiler: &stage.compiler,
+        environment: &stage.environment,
+        jobs: cores,
+    };
+    let version = first_line(&stage.compiler);
+    screen::print(&format!("{} C++ units, {version}, {cores} at a time\n\n", project::UNITS));
+    let acts = play(&build, &stage)?;
+    screen::print(&render(&acts, style));
+    drop(stage);
+    let sound = acts.iter().all(|act| act.differing.is_empty());
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One build of the show.
+struct Act {
+    name: &'static str,
+    wall: Duration,
+    /// Hits and misses; `None` without rcache.
+    calls: Option<(u64, u64)>,
+    /// Size and number of the results in the store.
+    store: (u64, u64),
+    /// How many files were compared with the build without rcache.
+    compared: usize,
+    /// Those that are not the same; there must be none.
+    differing: Vec<String>,
+}
+
+fn play(build: &Build, stage: &Stage) -> Result<Vec<Act>, String> {
+    build.warm_up()?;
+    let bare = build.run("without rcache", None)?;
+    let mut acts = vec![Act {
+        name: "without rcache",
+        wall: bare.wall,
+        calls: None,
+        store: (0, 0),
+        compared: 0,
+        differing: Vec::new(),
+    }];
+    stage.rcache(&["daemon", "start"])?;
+    for name in ["rcache, cold", "rcache, warm"] {
+        acts.push(act(build, stage, name, &bare)?);
+    }
+    project::edit_one_unit(stage.folder.path())?;
+    let edited = build.run("edited", None)?;
+    acts.push(act(build, stage, "rcache, one unit edited", &edited)?);
+    Ok(acts)
+}
+
+/// A build with rcache, compared with one without.
+fn act(build: &Build, stage: &Stage, name: &'static str, bare: &Built) -> Result<Act, String> {
+    stage.rcache(&["zero"])?;
+    let built = build.run(name, Some(&stage.rcache))?;
+    let stats = stage.rcache(&["stats", "--json"])?;
+    let stats: Value = serde_json::from_slice(&stats).map_err(|error| error.to_string())?;
+    let counter = |name: &str| number(&stats, &format!("/counters/{name}"));
+    let hits = counter("direct_cache_hit") + counter("preprocessed_cache_hit");
+    Ok(Act {
+        name,
+        wall: built.wall,
+        calls: Some((hits, counter("cache_miss"))),
+        store: (number(&stats, "/store/bytes"), number(&stats, "/store/files")),
+        compared: bare.files.len(),
+        differing: built.difference(bare),
+    })
+}
+
+fn render(acts: &[Act], style: Style) -> String {
+    let bare = acts.first().map_or(Duration::ZERO, |act| act.wall);
+    let ratio = |act: &Act| act.wall.as_secs_f64() / bare.as_secs_f64().max(1e-9);
+    let heading =
+        format!("{:26}{:>10}{:>10}{:>8}{:>8}", "build", "wall", "ratio", "hits", "misses");
+    let mut shown = style.paint(Paint::Bold, &heading) + "\n";
+    for act in acts {
+        let (hits, misses) = match act.calls {
+            Some((hits, misses)) => (hits.to_string(), misses.to_string()),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        let wall = format!("{:.3} s", act.wall.as_secs_f64());
+        let ratio = ratio(act);
+        let row = format!("{:26}{wall:>10}{ratio:>10.3}{hits:>8}{misses:>8}", act.name);
+        let bar = style.bar((ratio * 1e3) as u64, 1_000, Paint::Green);
+        shown.push_str(&format!("{}\n", format!("{row}  {bar}").trim_end()));
+    }
+    shown.push('\n');
+    let compared: usize = acts.iter().map(|act| act.compared).sum();
+    let differing: Vec<&str> =
+        acts.iter().flat_map(|act| &act.differing).map(String::as_str).collect();
+    shown.push_str(&match differing.is_empty() {
+        true => style.paint(
+            Paint::Green,
+            &format!("all {compared} files are the same, byte for byte, as without rcache\n"),
+        ),
+        false => style.paint(
+            Paint::Red,
+            &format!("NOT the same as without rcache: {}\n", differing.join(", ")),
+        ),
+    });
+    if let Some((size, results)) = acts.last().map(|act| act.store) {
+        shown.push_str(&format!("store: {results} results, {}\n", screen::bytes(size)));
+    }
+    shown
+}
+
+/// The temporary folder, and a cache and daemon that nobody else uses.
+struct Stage {
+    folder: tempfile::TempDir,
+    compiler: PathBuf,
+    rcache: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl Stage {
+    fn set_up(compiler: PathBuf) -> Result<Stage, String> {
+        let rcache = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+        let folder = tempfile::Builder::new()
+            .prefix("rcache-demo-")
+            .tempdir()
+            .map_err(|error| format!("no temporary folder: {error}"))?;
+        project::write(folder.path())?;
+        let runtime = folder.path().join("run");
+        std::fs::create_dir(&runtime).map_err(|error| format!("{}: {error}", runtime.display()))?;
+        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os()
+            .filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"RCACHE_"))
+            .filter(|(name, _)| name != "XDG_RUNTIME_DIR")
+            .collect();
+        let own: [(&str, &OsStr); 4] = [
+            ("RCACHE_CONFIG", OsStr::new("/dev/null")),
+            ("RCACHE_DIR", &folder.path().join("cache").into_os_string()),
+            ("XDG_RUNTIME_DIR", runtime.as_os_str()),
+            // Should the demo be killed, its daemon ends by itself.
+            ("RCACHE_IDLE_TIMEOUT", OsStr::new("2m")),
+        ];
+        environment.extend(own.map(|(name, value)| (name.into(), value.into())));
+        Ok(Stage { folder, compiler, rcache, environment })
+    }
+
+    /// Runs a subcommand; what it printed.
+    fn rcache(&self, arguments: &[&str]) -> Result<Vec<u8>, String> {
+        let output = Command::new(&self.rcache)
+            .args(arguments)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{}: {error}", self.rcache.display()))?;
+        match output.status.success() {
+            true => Ok(output.stdout),
+            false => Err(format!(
+                "rcache {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim_end()
+            )),
+        }
+    }
+}
+
+/// The daemon ends before its folder goes.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.rcache(&["daemon", "stop"]);
+    }
+}
+
+/// A C++ compiler, and no wrapper around one.
+fn find_or_install_compiler() -> Result<PathBuf, String> {
+    if let Some(compiler) = find_compiler_for_demo() {
+        return Ok(compiler);
+    }
+    let advice =
+        "no C++ compiler was found in PATH; install g++ or clang++ (Debian: apt install g++)";
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root || !Path::new("/usr/bin/apt-get").exists() {
+        return Err(advice.to_owned());
+    }
+    screen::print("no C++ compiler was found; installing g++ with apt-get\n");
+    for arguments in [&["update", "-qq"][..], &["install", "-y", "-qq", "g++"]] {
+        let _ = Command::new("/usr/bin/apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status();
+    }
+    find_compiler_for_demo().ok_or_else(|| advice.to_owned())
+}
+
+fn find_compiler_for_demo() -> Option<PathBuf> {
+    let path = find_compiler::search_path();
+    let mut names = ["g++", "clang++", "c++"].iter();
+    names.find_map(|name| find_compiler::find(OsStr::new(name), &path).ok())
+}
+
+fn first_line(compiler: &Path) -> String {
+    let output = Command::new(compiler).arg("--version").stdin(Stdio::null()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default().lines().next().unwrap_or("a compiler").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn act(name: &'static str, milliseconds: u64, calls: Option<(u64, u64)>) -> Act {
+        Act {
+            name,
+            wall: Duration::from_millis(milliseconds),
+            calls,
+            store: (1_200_000, 24),
+            compared: if calls.is_some() { 51 } else { 0 },
+            differing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_figures_in_a_table() {
+        let mut acts = vec![
+            act("without rcache", 12_340, None),
+            act("rcache, cold", 12_500, Some((0, 25))),
+            act("rcache, warm", 80, Some((25, 0))),
+        ];
+        assert_eq!(
+            render(&acts, Style::Plain),
+            "\
+build                           wall     ratio    hits  misses
+without rcache              12.340 s     1.000       -       -
+rcache, cold                12.500 s     1.013       0      25
+rcache, warm                 0.080 s     0.006      25       0
+
+all 102 files are the same, byte for byte, as without rcache
+store: 24 results, 1.2M
+"
+        );
+        acts[2].differing.push("unit_03.o".to_owned());
+        assert!(render(&acts, Style::Plain).contains("NOT the same as without rcache: unit_03.o"));
+    }
+}

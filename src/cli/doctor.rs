@@ -1,0 +1,117 @@
+//! `rcache doctor`: checks the set-up, and says what to do about what is wrong.
+
+mod checks;
+
+use super::screen::{self, Paint, Style};
+use super::{Outcome, describe};
+use config::{Config, Environment};
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs every check; the exit status is 1 when one of them fails.
+pub fn run() -> Outcome {
+    let loaded = Config::load(&Environment::of_this_process());
+    let user = rustix::process::getuid().as_raw();
+    let socket = server::client::socket_path();
+    let folder = socket.parent().unwrap_or(Path::new("/"));
+
+    let mut findings = checks::settings(&loaded);
+    findings
+        .push(checks::runtime_folder(folder, config::paths::prepare_runtime_folder(folder, user)));
+    let status = server::client::ask(json!({ "command": "status" }), true);
+    findings.push(checks::daemon(status.map_err(|error| describe(&error))));
+    findings.extend(checks::cache_folder(&loaded.config));
+    findings.extend(checks::compilers(&crate::find_compiler::search_path()));
+
+    screen::print(&render(&findings, Style::of_stdout()));
+    match findings.iter().any(|finding| finding.grade == Grade::Fail) {
+        true => Ok(ExitCode::FAILURE),
+        false => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    grade: Grade,
+    /// What was looked at.
+    subject: &'static str,
+    /// What was seen.
+    seen: String,
+    /// What to do; empty where nothing is to be done.
+    remedy: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grade {
+    Ok,
+    /// It works, but not as well as it could.
+    Warn,
+    /// rcache can do nothing, or not what it was told to.
+    Fail,
+}
+
+impl Finding {
+    fn ok(subject: &'static str, seen: impl Into<String>) -> Finding {
+        Finding { grade: Grade::Ok, subject, seen: seen.into(), remedy: String::new() }
+    }
+
+    fn warn(subject: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { grade: Grade::Warn, subject, seen: seen.into(), remedy: remedy.into() }
+    }
+
+    fn fail(subject: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { grade: Grade::Fail, subject, seen: seen.into(), remedy: remedy.into() }
+    }
+}
+
+fn render(findings: &[Finding], style: Style) -> String {
+    let mut shown = String::new();
+    for finding in findings {
+        let grade = match finding.grade {
+            Grade::Ok => style.paint(Paint::Green, "ok  "),
+            Grade::Warn => style.paint(Paint::Yellow, "warn"),
+            Grade::Fail => style.paint(Paint::Red, "FAIL"),
+        };
+        shown.push_str(&format!("{grade}  {:15} {}\n", finding.subject, finding.seen));
+        if !finding.remedy.is_empty() {
+            shown.push_str(&format!("{:22}-> {}\n", "", finding.remedy));
+        }
+    }
+    let number = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
+    shown.push_str(&match (number(Grade::Fail), number(Grade::Warn)) {
+        (0, 0) => "\nall is well\n".to_owned(),
+        (0, warnings) => format!("\nworks, with {warnings} to look at\n"),
+        (failures, _) => format!("\n{failures} to be put right\n"),
+    });
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_finding_is_a_line_and_its_remedy_another() {
+        let findings = [
+            Finding::ok("settings", "defaults"),
+            Finding::warn("clock", "5 s off", "set it"),
+            Finding::fail("daemon", "does not start", "look at the log"),
+        ];
+        assert_eq!(
+            render(&findings, Style::Plain),
+            "\
+ok    settings        defaults
+warn  clock           5 s off
+                      -> set it
+FAIL  daemon          does not start
+                      -> look at the log
+
+1 to be put right
+"
+        );
+        assert!(render(&findings[..2], Style::Plain).ends_with("\nworks, with 1 to look at\n"));
+        assert!(render(&findings[..1], Style::Terminal).contains("\x1b[32mok  \x1b[0m"));
+    }
+}

@@ -1,0 +1,121 @@
+//! What the user types after `rcache` when it is not a compiler: the subcommands.
+
+mod definition;
+mod screen;
+
+mod completions;
+mod daemon;
+mod demo;
+mod doctor;
+mod explain;
+mod link;
+mod settings;
+mod stats;
+mod store;
+
+use config::{Config, Environment, Loaded};
+use serde_json::Value;
+use server::client::AskError;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+pub use definition::SUBCOMMANDS;
+
+/// What a subcommand ends with: its exit status, or a text for standard error and status 1.
+type Outcome = Result<ExitCode, String>;
+
+/// Whether the first word after `rcache` is for the subcommands and not a compiler.
+pub fn is_subcommand(word: &OsStr) -> bool {
+    word.as_bytes().starts_with(b"-") || SUBCOMMANDS.iter().any(|name| word == *name)
+}
+
+/// Runs a subcommand. `arguments` are the words after the program's name.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    let words = std::iter::once(OsString::from("rcache")).chain(arguments);
+    let matches = match definition::command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        // A usage error, or the text of --help or --version.
+        Err(error) => {
+            let status = u8::try_from(error.exit_code()).unwrap_or(1);
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let Some((name, options)) = matches.subcommand() else {
+        screen::print(&definition::command().render_help().to_string());
+        return ExitCode::SUCCESS;
+    };
+    let outcome = match name {
+        "stats" => stats::run(options),
+        "zero" => store::zero(),
+        "clear" => store::clear(),
+        "trim" => store::trim(options),
+        "config" => settings::run(options),
+        "daemon" => daemon::run(options),
+        "explain" => explain::run(options),
+        "link" => link::run(options),
+        "doctor" => doctor::run(),
+        "demo" => demo::run(),
+        "completions" => completions::completions(options),
+        _ => completions::man(options),
+    };
+    outcome.unwrap_or_else(|text| {
+        eprintln!("rcache: {text}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The settings of this process. A subcommand does nothing with settings that are wrong.
+fn settings() -> Result<Loaded, String> {
+    let loaded = Config::load(&Environment::of_this_process());
+    match loaded.problems.is_empty() {
+        true => Ok(loaded),
+        false => Err(problems(&loaded)),
+    }
+}
+
+/// One line for each thing that is wrong with the settings.
+fn problems(loaded: &Loaded) -> String {
+    let lines: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    lines.join("\nrcache: ")
+}
+
+/// Asks the daemon, after making sure that the settings are right.
+fn ask(request: Value, start: bool) -> Result<Value, String> {
+    settings()?;
+    server::client::ask(request, start).map_err(|error| describe(&error))
+}
+
+fn describe(error: &AskError) -> String {
+    match error {
+        AskError::NotRunning => format!("{error}; `rcache daemon start` starts it"),
+        AskError::Unreachable(_) => format!("{error}; `rcache doctor` looks for the cause"),
+        AskError::OtherBuild(_) | AskError::Refused(_) => error.to_string(),
+    }
+}
+
+/// A number in an answer; 0 where it is missing, as from a daemon of another version.
+fn number(answer: &Value, pointer: &str) -> u64 {
+    answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// A text in an answer; empty where it is missing.
+fn text<'a>(answer: &'a Value, pointer: &str) -> &'a str {
+    answer.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compilers_are_told_from_subcommands() {
+        for word in ["stats", "help", "--version", "-V", "demo", "man"] {
+            assert!(is_subcommand(OsStr::new(word)), "{word}");
+        }
+        for word in ["gcc", "/usr/bin/stats", "clang++-14", "stat", ""] {
+            assert!(!is_subcommand(OsStr::new(word)), "{word}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! `rcache stats`: how well the cache works, at a glance.
+
+use super::screen::{self, Paint, Style, bytes, count, percent};
+use super::{Outcome, ask, number, text};
+use cache::outcome::{Counter, CounterKind};
+use config::Span;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Shows the counters since the last `rcache zero`.
+pub fn run(options: &clap::ArgMatches) -> Outcome {
+    let answer = ask(json!({ "command": "stats" }), true)?;
+    match options.get_flag("json") {
+        true => screen::print_json(&answer),
+        false => {
+            let now = screen::now_unix_seconds();
+            screen::print(&render(&answer, now, Style::of_stdout()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many culprits are named behind one counter.
+const CULPRITS_MAX: usize = 5;
+
+/// Columns of the labels, and of the numbers after them.
+const LABEL: usize = 33;
+const NUMBER: usize = 9;
+
+fn render(stats: &Value, now: u64, style: Style) -> String {
+    let screen = Stats { stats, style };
+    let mut shown = String::new();
+    for section in [
+        screen.since(now),
+        screen.calls(),
+        screen.of_kind(CounterKind::Uncacheable, "not cached", Paint::Bold),
+        screen.of_kind(CounterKind::Error, "errors", Paint::Red),
+        screen.work(),
+        screen.store(),
+        screen.hosts(),
+    ] {
+        if !section.is_empty() && !shown.is_empty() {
+            shown.push('\n');
+        }
+        shown.push_str(&section);
+    }
+    shown
+}
+
+struct Stats<'a> {
+    stats: &'a Value,
+    style: Style,
+}
+
+impl Stats<'_> {
+    fn counter(&self, counter: Counter) -> u64 {
+        number(self.stats, &format!("/counters/{}", counter.name()))
+    }
+
+    fn sum(&self, kind: CounterKind) -> u64 {
+        let counters = Counter::ALL.iter().filter(|counter| counter.kind() == kind);
+        counters.map(|counter| self.counter(*counter)).sum()
+    }
+
+    /// A label and a number, in columns; `rest` is what is said about it.
+    fn line(&self, label: &str, value: u64, rest: &str) -> String {
+        let value = count(value);
+        format!("{}\n", format!("  {label:LABEL$}{value:>NUMBER$}   {rest}").trim_end())
+    }
+
+    fn heading(&self, label: &str, value: u64, paint: Paint) -> String {
+        let value = count(value);
+        format!("{}\n", self.style.paint(paint, &format!("{label:<0$}{value:>NUMBER$}", LABEL + 2)))
+    }
+
+    fn since(&self, now: u64) -> String {
+        match number(self.stats, "/since") {
+            0 => String::new(),
+            since => {
+                let age = Span(Duration::from_secs(now.saturating_sub(since))).rounded();
+                let line = format!("since {}, {age} ago\n", screen::moment(since));
+                self.style.paint(Paint::Dim, &line)
+            }
+        }
+    }
+
+    /// The headline: hits of what could be cached.
+    fn calls(&self) -> String {
+        let direct = self.counter(Counter::DirectCacheHit);
+        let preprocessed = self.counter(Counter::PreprocessedCacheHit);
+        let misses = self.counter(Counter::CacheMiss);
+        let hits = direct + preprocessed;
+        let calls = hits + misses;
+        if calls == 0 {
+            return "no cacheable calls yet\n".to_owned();
+        }
+        let paint = match hits * 2 >= calls {
+            true => Paint::Green,
+            false => Paint::Yellow,
+        };
+        let bar = self.style.bar(hits, calls, paint);
+        let rate = self.style.paint(paint, &percent(hits, calls));
+        let mut shown = format!(
+            "{} {bar}{rate} of {} cacheable {}\n",
+            self.style.paint(Paint::Bold, "hit rate"),
+            count(calls),
+            if calls == 1 { "call" } else { "calls" },
+        );
+        shown += &self.line("direct hits", direct, &percent(direct, calls));
+        shown += &self.line("preprocessed hits", preprocessed, &percent(preprocessed, calls));
+        shown += &self.line("misses", misses, &percent(misses, calls));
+        shown
+    }
+
+    /// The counters of a kind that are not 0, the largest first, each with what is to blame.
+    fn of_kind(&self, kind: CounterKind, heading: &str, paint: Paint) -> String {
+        let sum = self.sum(kind);
+        if sum == 0 {
+            return String::new();
+        }
+        let counters = Counter::ALL.iter().filter(|counter| counter.kind() == kind);
+        let mut counters: Vec<(&str, u64)> = counters
+            .map(|counter| (counter.name(), self.counter(*counter)))
+            .filter(|(_, value)| *value > 0)
+            .collect();
+        counters.sort_by_key(|(_, value)| std::cmp::Reverse(*value));
+        let mut shown = self.heading(heading, sum, paint);
+        for (name, value) in counters {
+            let line = self.line(&name.replace('_', " "), value, &self.culprits(name));
+            shown.push_str(&line);
+        }
+        shown
+    }
+
+    /// `-fplugin=x (2), -foo`, the most frequent first.
+    fn culprits(&self, counter: &str) -> String {
+        let rows = self.stats.get("uncacheable").and_then(Value::as_array);
+        let mut culprits: Vec<(&str, u64)> = rows
+            .into_iter()
+            .flatten()
+            .filter(|row| text(row, "/counter") == counter && !text(row, "/detail").is_empty())
+            .map(|row| (text(row, "/detail"), number(row, "/count")))
+            .collect();
+        culprits.sort_by_key(|(detail, count)| (std::cmp::Reverse(*count), *detail));
+        let more = culprits.len().saturating_sub(CULPRITS_MAX);
+        let mut shown: Vec<String> = Vec::new();
+        for (detail, count) in culprits.iter().take(CULPRITS_MAX) {
+            shown.push(match count {
+                0 | 1 => (*detail).to_owned(),
+                more => format!("{detail} ({})", screen::count(*more)),
+            });
+        }
+        if more > 0 {
+            shown.push(format!("and {more} more"));
+        }
+        shown.join(", ")
+    }
+
+    /// Where compilers ran, and what the cache saved.
+    fn work(&self) -> String {
+        let counters = Counter::ALL.iter().filter(|counter| counter.kind() == CounterKind::Work);
+        let counters: Vec<(&str, u64)> = counters
+            .map(|counter| (counter.name(), self.counter(*counter)))
+            .filter(|(_, value)| *value > 0)
+            .collect();
+        let time = |pointer| Duration::from_millis(number(self.stats, pointer));
+        let (saved, spent) = (time("/time_saved_ms"), time("/compile_time_ms"));
+        if counters.is_empty() && saved.is_zero() {
+            return String::new();
+        }
+        let mut shown = format!("{}\n", self.style.paint(Paint::Bold, "compilers"));
+        for (name, value) in counters {
+            shown += &self.line(&name.replace('_', " "), value, "");
+        }
+        for (label, time) in [("compile time saved", saved), ("compile time spent", spent)] {
+            if !time.is_zero() {
+                let _ = writeln!(shown, "  {label:LABEL$}{:>NUMBER$}", Span(time).rounded());
+            }
+        }
+        shown
+    }
+
+    fn store(&self) -> String {
+        let store = |name: &str| number(self.stats, &format!("/store/{name}"));
+        let (size, cap) = (store("bytes"), store("max_bytes"));
+        let bar = self.style.bar(size, cap, Paint::Green);
+        let of_cap = match cap {
+            0 => String::new(),
+            cap => format!(" of {} ({})", bytes(cap), percent(size, cap)),
+        };
+        let folder = match text(self.stats, "/cache_dir") {
+            "" => String::new(),
+            folder => format!(" in {folder}"),
+        };
+        let heading = self.style.paint(Paint::Bold, "store");
+        let mut shown = format!("{heading} {bar}{}{of_cap}{folder}\n", bytes(size));
+        let of_cap = match store("max_files") {
+            0 => String::new(),
+            cap => format!("of {}", count(cap)),
+        };
+        shown += &self.line("results", store("files"), &of_cap);
+        if store("evicted") > 0 {
+            shown += &self.line("evicted", store("evicted"), "");
+        }
+        shown
+    }
+
+    fn hosts(&self) -> String {
+        let hosts =
+            self.stats.get("hosts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if hosts.is_empty() {
+            return String::new();
+        }
+        let mut shown = format!("{}\n", self.style.paint(Paint::Bold, "hosts"));
+        for host in hosts {
+            let usable = host.get("usable").and_then(Value::as_bool).unwrap_or(false);
+            let state = match usable {
+                true => self.style.paint(Paint::Green, "usable"),
+                false => self.style.paint(Paint::Red, text(host, "/why_not")),
+            };
+            let _ = writeln!(
+                shown,
+                "  {:LABEL$}{:>NUMBER$}   {} failed, {} of {} slots busy, {state}",
+                text(host, "/host"),
+                count(number(host, "/completed")),
+                count(number(host, "/failed")),
+                number(host, "/in_flight"),
+                number(host, "/slots"),
+            );
+        }
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! `rcache zero`, `clear` and `trim`: what a user does to the counters and to the store.
+
+use super::{Outcome, ask, number, screen};
+use config::{ByteSize, Span};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// Sets the counters to 0.
+pub fn zero() -> Outcome {
+    ask(json!({ "command": "zero" }), true)?;
+    screen::print("counters set to 0\n");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes every result.
+pub fn clear() -> Outcome {
+    let answer = ask(json!({ "command": "clear" }), true)?;
+    screen::print(&removed(&answer));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the least recently used results, down to a size or to an age.
+pub fn trim(options: &clap::ArgMatches) -> Outcome {
+    let size = options.get_one::<ByteSize>("max-size").map(|size| size.0);
+    let age = options.get_one::<Span>("older-than").map(|age| age.0.as_secs());
+    // Without a limit of its own, it is the setting's that counts.
+    let size = match (size, age) {
+        (None, None) => Some(super::settings()?.config.max_size_bytes).filter(|size| *size > 0),
+        _ => size,
+    };
+    let answer =
+        ask(json!({ "command": "trim", "max_size_bytes": size, "older_than_s": age }), true)?;
+    screen::print(&removed(&answer));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn removed(answer: &Value) -> String {
+    let files = number(answer, "/removed_files");
+    let noun = if files == 1 { "result" } else { "results" };
+    let bytes = screen::bytes(number(answer, "/removed_bytes"));
+    format!("removed {} {noun}, {bytes}\n", screen::count(files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed() {
+        let text =
+            |files, bytes| removed(&json!({ "removed_files": files, "removed_bytes": bytes }));
+        assert_eq!(text(0, 0), "removed 0 results, 0B\n");
+        assert_eq!(text(1, 2_000), "removed 1 result, 2.0k\n");
+        assert_eq!(text(1_234, 5_600_000_000_u64), "removed 1 234 results, 5.6G\n");
+    }
+}
