@@ -53,11 +53,10 @@ fn starts(name: &[u8], word: &[u8]) -> bool {
 
 /// Whether a piece of a name ends here: a quote, an escape, a paste.
 fn ends_piece(rest: &[u8]) -> bool {
-    match rest.trim_ascii_start() {
-        [b'"' | b'\\', ..] | [b'#', b'#', ..] | [b'%', b':', ..] => true,
-        [b'/', b'*', ..] => true,
-        _ => false,
-    }
+    matches!(
+        rest.trim_ascii_start(),
+        [b'"' | b'\\', ..] | [b'#', b'#', ..] | [b'%', b':', ..] | [b'/', b'*', ..]
+    )
 }
 
 /// A string that is only a start of a directive's name, as in `"." "inc" "bin"`.

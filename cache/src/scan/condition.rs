@@ -143,7 +143,7 @@ impl<'a> Operators<'a, '_> {
                 return after;
             }
             b"__has_" => {
-                self.scan.opaque_has_include |= self.is_pasted(after);
+                self.scan.opaque_has_include |= self.is_pasted(after) && !self.names_type(at);
                 return after;
             }
             _ => return after,
@@ -174,6 +174,14 @@ impl<'a> Operators<'a, '_> {
     fn is_pasted(&self, after: usize) -> bool {
         let rest = &self.text[skip_blanks(self.text, after)..];
         rest.starts_with(b"##") || rest.starts_with(b"%:%:")
+    }
+
+    /// Whether the word at `at` makes the name of a class, as in libstdc++'s `type_traits`: no
+    /// condition has two words in a row.
+    fn names_type(&self, at: usize) -> bool {
+        let before = self.text[..at].trim_ascii_end();
+        let Some(rest) = before.strip_suffix(b"struct") else { return false };
+        before.len() < at && !rest.last().copied().is_some_and(is_word)
     }
 
     /// The literal in brackets after an operator.

@@ -46,13 +46,44 @@ fn directive(text: &[u8], at: usize, scan: &mut Scan) {
 
 fn include(text: &[u8], after_name: usize, kind: Kind, scan: &mut Scan) {
     scan.once |= kind == Kind::Import;
-    match header_name(text, skip_blanks(text, after_name)) {
+    let operand = skip_blanks(text, after_name);
+    match header_name(text, operand) {
         Some((name, angle, _)) => {
             let form = if angle { Form::Angle } else { Form::Quote };
             scan.add_include(Directive { name: name.to_vec(), form, kind });
         }
-        None => scan.computed_include = true,
+        None if may_be_operand(text, operand) => {
+            scan.computed_include |= !is_prose(text, after_name);
+        }
+        // Nothing else can become a file's name: an error, or text in a comment.
+        None => {}
     }
+}
+
+/// Whether macros could make a file's name of what is at `operand`; where a header name was begun
+/// and not ended, nobody knows.
+fn may_be_operand(text: &[u8], operand: usize) -> bool {
+    match text.get(operand) {
+        Some(byte) => is_word(*byte) || matches!(byte, b'"' | b'<' | b'\\'),
+        // The text ends, or a comment was too long to be passed over.
+        None => true,
+    }
+}
+
+/// Whether what follows the name of a directive is a sentence in a comment: words in a row, and the
+/// ends of comments before and after it are such that it lies in one.
+fn is_prose(text: &[u8], after_name: usize) -> bool {
+    let first = skip_blanks(text, after_name);
+    let gap = first + word_at(text, first).len();
+    let second = skip_blanks(text, gap);
+    if gap == first || second == gap || word_at(text, second).is_empty() {
+        return false;
+    }
+    let begun = memmem::rfind(&text[..after_name], b"/*");
+    let ended = memmem::rfind(&text[..after_name], b"*/");
+    let begins = memmem::find(&text[second..], b"/*").unwrap_or(text.len());
+    let ends = memmem::find(&text[second..], b"*/").unwrap_or(text.len());
+    begun > ended && ends < begins
 }
 
 /// Notes of a macro what matters to computed operands elsewhere.

@@ -28,7 +28,6 @@ fn every_spelling_of_an_include_is_found() {
         "#inc\\\r\nlude \"x.h\"\r\n",
         "%:include \"x.h\"\n",
         "%\\\n:include \"x.h\"\n",
-        "?\\\n?=include \"x.h\"\n",
         "??=inc??/\nlude \"x.h\"\n",
         "int a;\r#include \"x.h\"\r",
         "#include\"x.h\"int b;\n",
@@ -38,10 +37,6 @@ fn every_spelling_of_an_include_is_found() {
         "\u{b}#\u{c}include \"x.h\"\n",
     ] {
         let scan = scan(text.as_bytes());
-        // A trigraph across a splice is a trigraph only after the splice is gone: not of C.
-        if text.starts_with("?\\") {
-            continue;
-        }
         assert_eq!(names(&scan), ["\"x.h\""], "{text:?}");
         assert!(!scan.computed_include, "{text:?}");
     }
@@ -50,17 +45,23 @@ fn every_spelling_of_an_include_is_found() {
 #[test]
 fn names_forms_and_kinds_are_kept() {
     let text = b"#include <a//b.h>\n#include_next <c.h>\n#include \"d e.h\"\n#include <a//b.h>\n";
-    assert_eq!(names(&scan(text)), ["\"d e.h\"", "<a//b.h>", "next <c.h>"]);
+    assert_eq!(names(&scan(text)), ["<a//b.h>", "next <c.h>", "\"d e.h\""]);
 }
 
 #[test]
 fn computed_includes_are_told_from_text() {
-    for text in ["#define X <y>\n#include X\n", "#include_next M(1)\n", "#include\n", "#include <a\n"]
+    for text in ["#define X <y>\n#include X\n", "#include_next M(1)\n", "#include", "#include <a\n"]
     {
         assert!(scan(text.as_bytes()).computed_include, "{text:?}");
     }
-    for text in ["// see #include X\n", " * #include this\n", "a #include b\n", "x = \"#include Y\";"]
-    {
+    for text in [
+        "// see #include X\n",
+        "/*\n #include's are many */",
+        " * #include this\n",
+        "a #include b\n",
+        "x = \"#include Y\";",
+        "/* to\n #include_next to find it. */",
+    ] {
         assert!(!scan(text.as_bytes()).computed_include, "{text:?}");
     }
     assert!(scan(b"#define H \"../x.h\"\n").parent_folder_in_macro);
@@ -69,13 +70,14 @@ fn computed_includes_are_told_from_text() {
 
 #[test]
 fn has_include_operands_are_found() {
-    let text = b"#if defined(__has_include) && __has_include(<a.h>) || __has_include ( \"b//c.h\" )\n\
+    let text =
+        b"#if defined(__has_include) && __has_include(<a.h>) || __has_include ( \"b//c.h\" )\n\
         #elif !__has_include_next(<d.h>)\n#endif // __has_include\n\
         #if 1 /* x\n y */ && __has_include(<e.h>)\n#endif\n";
     let scan = scan(text);
     assert!(!scan.opaque_has_include);
     let found: Vec<&[u8]> = scan.has_includes.iter().map(|one| one.name.as_slice()).collect();
-    assert_eq!(found, [&b"b//c.h"[..], b"a.h", b"d.h", b"e.h"]);
+    assert_eq!(found, [&b"a.h"[..], b"b//c.h", b"d.h", b"e.h"]);
     assert_eq!(scan.has_includes[2].kind, Kind::Next);
 }
 
@@ -90,6 +92,7 @@ fn plain_names_of_has_include_are_not_opaque() {
         "   __has_include argument (GCC PR 80005).  */\n",
         "#endif /* __has_include_next */\n",
         "#if 1 // __has_include(X)\n",
+        "#define HAS(t) template<class T> struct __has_##t : false_type { };\n",
         "#define USE_TBB __has_include(<tbb/tbb.h>)\n",
         "#if __has_feature(x) && __has_cpp_attribute(y)\n",
     ] {
@@ -108,15 +111,15 @@ fn unreadable_uses_of_has_include_are_opaque() {
         "#define HAVE __has_include(<X/y.h>)\n",
         "#define HAVE __has_include_next(<y.h>)\n",
         "#define HAVE(x) __has_##x\n",
+        "#define HAVE(x) struct_ __has_##x\n",
         "#if __has_embed(\"x\")\n",
         "#if \\\n __has_inc\\\nlude(X)\n",
-        "?\?=if __has_include(X)\n",
+        "??=if __has_include(X)\n",
         "/* __has_include */ && __has_include(X)\n",
         "%:if __has_include(X)\n",
         "#if 1 /*\n*/ && __has_include(X)\n",
         "#if '\"' == 1 && __has_include(X) // \"\n",
     ] {
-        let text = text.replace('\\', "\\");
         assert!(scan(text.as_bytes()).opaque_has_include, "{text:?}");
     }
 }
@@ -132,6 +135,9 @@ fn time_macros_are_whole_words() {
     assert!(scan_definition(b"F(x)=__has_include(x)").opaque_has_include);
 }
 
+/// As in glibc's `sys/socket.h`.
+const UNDEFINED_AGAIN: &str = "# define F(type) type __##type##__;\nF(a)\n# undef F\n";
+
 #[test]
 fn pieces_of_time_macros_are_noticed() {
     for text in [
@@ -142,10 +148,13 @@ fn pieces_of_time_macros_are_noticed() {
         "CAT3(__, TIME, __)",
         "CAT(__TIME_, _)",
         "x##_",
+        "#define F(x) __##x##__\nF(TIME)\n#undef F\n",
     ] {
         assert!(scan(text.as_bytes()).may_build_time_macro, "{text:?}");
     }
-    for text in ["SIZE_ TYPE__ a##b __CONCAT(__,function)", "_(\"text\")", "std::placeholders::_1"] {
+    for text in
+        ["SIZE_ TYPE__ a##b __CONCAT(__,function)", "_(\"text\")", "f(_1, _2)", UNDEFINED_AGAIN]
+    {
         assert!(!scan(text.as_bytes()).may_build_time_macro, "{text:?}");
     }
 }
@@ -199,7 +208,9 @@ fn module_directives_are_told_from_names() {
     ] {
         assert!(scan(text.as_bytes()).module_directives, "{text:?}");
     }
-    for text in ["int module;", "import = 3;", "module_init(x);", " * import foo\n", "module text\n"] {
+    for text in
+        ["int module;", "import = 3;", "module_init(x);", " * import foo\n", "module text\n"]
+    {
         assert!(!scan(text.as_bytes()).module_directives, "{text:?}");
     }
 }
@@ -227,13 +238,16 @@ fn headers_of_gcc_are_followed() {
     for folder in ["/usr/include/c++/12/bits", "/usr/include/x86_64-linux-gnu/bits"] {
         headers_below(Path::new(folder), &mut headers);
     }
-    for folder in ["/usr/include/x86_64-linux-gnu/sys", "/usr/include/x86_64-linux-gnu/c++/12/bits"] {
+    for folder in ["/usr/include/x86_64-linux-gnu/sys", "/usr/include/x86_64-linux-gnu/c++/12/bits"]
+    {
         headers_below(Path::new(folder), &mut headers);
     }
-    for name in ["vector", "string", "iostream", "map", "memory", "algorithm", "thread", "regex"] {
+    for name in
+        ["vector", "string", "iostream", "map", "memory", "algorithm", "thread", "type_traits"]
+    {
         headers.push(Path::new("/usr/include/c++/12").join(name));
     }
-    for name in ["stdio.h", "stdlib.h", "string.h", "math.h", "unistd.h", "errno.h", "time.h"] {
+    for name in ["stdio.h", "stdlib.h", "string.h", "math.h", "unistd.h", "errno.h", "limits.h"] {
         headers.push(Path::new("/usr/include").join(name));
     }
     for header in headers {

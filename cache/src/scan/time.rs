@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 use super::Scan;
-use super::text::{is_blank, is_word};
+use super::text::{is_blank, is_word, line_start, word_at};
 
 const NAMES: [&[u8]; 3] = [b"__DATE__", b"__TIME__", b"__TIMESTAMP__"];
 const NAME_BYTES_MAX: usize = b"__TIMESTAMP__".len();
@@ -15,6 +15,7 @@ static TIME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"__TIME__
 static TIMESTAMP: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"__TIMESTAMP__"));
 static ENDS: LazyLock<[Finder<'static>; 2]> =
     LazyLock::new(|| [Finder::new(b"E_"), Finder::new(b"P_")]);
+static UNDEF: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"undef"));
 static PASTE: LazyLock<[Finder<'static>; 2]> =
     LazyLock::new(|| [Finder::new(b"##"), Finder::new(b"%:%:")]);
 
@@ -56,19 +57,41 @@ fn is_last_piece(text: &[u8], at: usize) -> bool {
 /// Whether a piece of one or two underscores is pasted to the end of something, next to `##` or as
 /// the last argument of a macro.
 fn pastes_underscores(text: &[u8]) -> bool {
-    let after_paste = |at: usize, length: usize| {
-        let from = skip(text, at + length);
-        underscores(text, from).is_some()
-    };
-    if PASTE
-        .iter()
-        .any(|paste| paste.find_iter(text).any(|at| after_paste(at, paste.needle().len())))
-    {
+    let pasted = |at: &usize, length: usize| underscores(text, skip(text, at + length)).is_some();
+    let mut pastes = PASTE.iter().flat_map(|paste| {
+        let length = paste.needle().len();
+        paste.find_iter(text).filter(move |at| pasted(at, length))
+    });
+    if pastes.any(|at| has_fragment(text) || !is_undefined_again(text, at)) {
         return true;
     }
     memchr::memchr_iter(b',', text).any(|at| {
         let from = skip(text, at + 1);
         underscores(text, from).is_some_and(|end| text.get(skip(text, end)) == Some(&b')'))
+    })
+}
+
+/// Whether the macro whose definition holds `at` ends in this file, and so cannot be given pieces
+/// by another one (as glibc's `sys/socket.h` does).
+fn is_undefined_again(text: &[u8], at: usize) -> bool {
+    let line = text[line_start(text, at)..at].trim_ascii_start();
+    let Some(line) = line.strip_prefix(b"#") else { return false };
+    let Some(rest) = line.trim_ascii_start().strip_prefix(b"define") else { return false };
+    let name = word_at(rest, skip(rest, 0));
+    !name.is_empty()
+        && UNDEF.find_iter(&text[at..]).any(|offset| {
+            let operand = skip(text, at + offset + UNDEF.needle().len());
+            word_at(text, operand) == name
+        })
+}
+
+/// Whether some word is a part, of two letters or more, of the names without underscores.
+fn has_fragment(text: &[u8]) -> bool {
+    text.split(|byte| !is_word(*byte)).any(|word| {
+        word.len() >= 2
+            && word.len() < NAME_BYTES_MAX
+            && word[word.len() - 1].is_ascii_uppercase()
+            && NAMES.iter().any(|name| memmem::find(name, word).is_some())
     })
 }
 

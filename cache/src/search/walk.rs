@@ -251,17 +251,12 @@ impl Walk<'_> {
         if name.is_empty() {
             return Ok(steps);
         }
-        let skipped = if from_includer { 0 } else { self.quote_count };
         let absolute = name.starts_with(b"/");
-        let mut places = Vec::with_capacity(self.chain.len() + 1);
-        if absolute {
-            places.push(name.to_vec());
-        } else {
-            if from_includer {
-                places.push(spell(from, name));
-            }
-            places.extend(self.chain[skipped..].iter().map(|folder| spell(folder, name)));
-        }
+        let chain = if absolute { self.chain.len() } else { 0 };
+        let skipped = if from_includer { chain } else { self.quote_count.max(chain) };
+        let own = (absolute || from_includer).then(|| spell(from, name));
+        let places =
+            own.into_iter().chain(self.chain[skipped..].iter().map(|folder| spell(folder, name)));
         for path in places {
             let found = self.disk.look(&path)?;
             let ends = match found {
