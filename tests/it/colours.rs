@@ -1,0 +1,115 @@
+//! Diagnostics on a terminal: as coloured as the bare compiler's, and plain where it would be plain.
+
+use crate::support::{Cache, Call, Project, compilers, rcache_binary};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+const UNIT: &[(&str, &str)] = &[
+    ("a.c", "int f(int x) { int unused; return x == 3 ? 1 : 2; }\n"),
+    ("bad.c", "int f(void) { return undeclared; }\n"),
+];
+
+/// Runs a command with its standard output and error on a terminal of 80 columns; returns what it
+/// wrote there.
+fn on_terminal(mut command: Command, error_only: bool) -> Vec<u8> {
+    let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
+    let main = rustix::pty::openpt(flags).expect("a pseudo-terminal");
+    rustix::pty::grantpt(&main).unwrap();
+    rustix::pty::unlockpt(&main).unwrap();
+    let name = rustix::pty::ptsname(&main, Vec::new()).unwrap();
+    let open = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let terminal = rustix::fs::open(name, open, rustix::fs::Mode::empty()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+    let stdout = if error_only { Stdio::null() } else { clone(&terminal) };
+    command.stdin(Stdio::null()).stdout(stdout).stderr(clone(&terminal));
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let reader = std::thread::spawn(move || {
+        let mut written = Vec::new();
+        // Linux reports the end of the last writer as an I/O error.
+        let _ = std::fs::File::from(main).read_to_end(&mut written);
+        written
+    });
+    child.wait().unwrap();
+    drop(terminal);
+    reader.join().unwrap()
+}
+
+fn clone(terminal: &OwnedFd) -> Stdio {
+    Stdio::from(terminal.try_clone().unwrap())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn diagnostics_keep_their_colour() {
+    for family in compilers("diagnostics_keep_their_colour") {
+        for (line, coloured) in [
+            ("-Wall -c a.c", true),
+            ("-c bad.c", true),
+            ("-Wall -c a.c -fdiagnostics-color=never", false),
+            ("-Wall -c a.c -fdiagnostics-color=always", true),
+        ] {
+            let (project, cache) = (Project::new(UNIT), Cache::new());
+            let call = Call::from(format!("{} {line}", family.c)).env("TERM", "xterm-256color");
+            let mut plain = project.command_for(&call, &[]);
+            cache.adopt(&mut plain);
+            let wanted = text(&on_terminal(plain, false));
+            assert_eq!(wanted.contains("\x1b["), coloured, "{line}: {wanted:?}");
+            for turn in ["cold", "warm", "warm again"] {
+                let got = text(&on_terminal(cache.command(&project, &call), false));
+                assert_eq!(got, wanted, "{turn}: {} {line}", family.c);
+            }
+        }
+    }
+}
+
+#[test]
+fn terminal_and_pipe_take_turns() {
+    for family in compilers("terminal_and_pipe_take_turns") {
+        let (project, cache) = (Project::new(UNIT), Cache::new());
+        let call = Call::from(format!("{} -Wall -c a.c", family.c)).env("TERM", "xterm");
+        let wanted_terminal = text(&on_terminal(project.command_for(&call, &[]), false));
+        let wanted_pipe = project.plain(&call);
+        for turn in 0..3 {
+            let got = text(&on_terminal(cache.command(&project, &call), false));
+            assert_eq!(got, wanted_terminal, "turn {turn}");
+            assert_eq!(cache.compile(&project, &call), wanted_pipe, "turn {turn}");
+            let dumb = call.clone().env("TERM", "dumb");
+            let wanted = text(&on_terminal(project.command_for(&dumb, &[]), false));
+            let got = text(&on_terminal(cache.command(&project, &dumb), false));
+            assert_eq!(got, wanted, "dumb, turn {turn}");
+            let wanted = text(&on_terminal(project.command_for(&call, &[]), true));
+            let got = text(&on_terminal(cache.command(&project, &call), true));
+            assert_eq!(got, wanted, "only standard error is a terminal, turn {turn}");
+        }
+    }
+}
+
+#[test]
+fn a_hit_still_happens_on_a_terminal() {
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    let call = Call::from("gcc -Wall -c a.c").env("TERM", "xterm");
+    on_terminal(cache.command(&project, &call), false);
+    let before = cache.stats();
+    on_terminal(cache.command(&project, &call), false);
+    assert_eq!(cache.endings_since(&before), "direct_cache_hit");
+}
+
+#[test]
+fn stats_are_coloured_on_a_terminal_only() {
+    let cache = Cache::new();
+    let mut command = cache.subcommand("stats");
+    command.env("TERM", "xterm-256color");
+    let shown = text(&on_terminal(command, false));
+    assert!(shown.contains("\x1b["), "{shown:?}");
+    let mut command = cache.subcommand("stats");
+    command.env("TERM", "xterm-256color").env("NO_COLOR", "1");
+    let shown = text(&on_terminal(command, false));
+    assert!(!shown.contains("\x1b["), "{shown:?}");
+    assert!(rcache_binary().exists());
+}

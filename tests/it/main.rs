@@ -1,0 +1,16 @@
+//! Whole-program tests: the real binary against the real compilers. `tests/run` sets up what they need.
+
+mod support;
+
+mod colours;
+mod commands;
+mod config;
+mod crash;
+mod direct_mode;
+mod fallback;
+mod generated;
+mod launcher;
+mod lifecycle;
+mod projects;
+mod same_as_compiler;
+mod store;
