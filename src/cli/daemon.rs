@@ -4,6 +4,7 @@ use super::{Outcome, describe, number, screen, text};
 use config::Span;
 use serde_json::{Value, json};
 use server::client::{self, AskError};
+use server::daemon::Mode;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -76,11 +77,12 @@ fn status(as_json: bool) -> Outcome {
 
 /// Serves until it is told to stop or has been idle for long enough.
 fn serve(detached: bool) -> Outcome {
+    let mode = if detached { Mode::Detached } else { Mode::Foreground };
     // A compile has started this one: wrong settings are warned of there, and must not end it.
     if !detached {
         super::settings()?;
     }
-    server::daemon::run(detached).map_err(|error| format!("the daemon: {error}"))?;
+    server::daemon::run(mode).map_err(|error| format!("the daemon: {error}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
