@@ -68,10 +68,12 @@ pub enum PartKind {
     Stdout = 16,
     /// What the compiler wrote to standard error.
     Stderr = 17,
-    /// The facts about a result that the daemon needs besides its files (see `result.rs`).
+    /// The facts about a result that the daemon needs besides its files (see `facts.rs`).
     Facts = 18,
     /// A manifest (see `manifest.rs`).
     Manifest = 32,
+    /// The readable fields of a source key, for `rcache explain`.
+    KeyFields = 33,
 }
 
 impl PartKind {
@@ -87,6 +89,7 @@ impl PartKind {
         PartKind::Stderr,
         PartKind::Facts,
         PartKind::Manifest,
+        PartKind::KeyFields,
     ];
 
     fn from_byte(byte: u8) -> Option<PartKind> {

@@ -15,6 +15,13 @@ impl Digest {
         Digest::truncate(blake3::hash(bytes))
     }
 
+    /// The digest of all that a reader gives.
+    pub fn of_reader(reader: impl std::io::Read) -> std::io::Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(reader)?;
+        Ok(Digest::truncate(hasher.finalize()))
+    }
+
     /// Parses what `Display` printed.
     pub fn from_hex(text: &str) -> Option<Digest> {
         let text = text.as_bytes();

@@ -1,1 +1,172 @@
-//! (to be written)
+//! Output files: reading what a compile wrote, and putting a stored result back in their place.
+
+use crate::entry::{Entry, PartKind};
+use crate::file_memo::{Stamp, WorkingDirectory, nanoseconds_of};
+use rustix::fs::{FileType, Mode, OFlags, RawMode};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// A larger output is not stored; the blob format counts in 32 bits.
+pub const OUTPUT_BYTES_MAX: u64 = u32::MAX as u64;
+
+/// One file that a compile writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile {
+    /// Which part of the entry it is.
+    pub kind: PartKind,
+    /// As the compiler names it, relative to the caller's working directory.
+    pub path: PathBuf,
+}
+
+/// Whether a stored result may take the place of what is at `path` now. It may not where the
+/// difference between truncating, unlinking and replacing would show, which gcc, as and clang do
+/// each in their own way: through links, over odd permissions, into devices.
+pub fn is_replaceable(here: &WorkingDirectory, path: &Path, umask: u32) -> bool {
+    match here.stat_link(path) {
+        Ok(stat) => {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && stat.st_nlink == 1
+                && stat.st_mode & 0o7777 == 0o666 & !umask
+                && stat.st_uid == rustix::process::geteuid().as_raw()
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Writes the parts of a stored result to their files, each one whole or not at all.
+pub fn deliver(
+    here: &WorkingDirectory,
+    entry: &Entry,
+    files: &[OutputFile],
+    umask: u32,
+) -> io::Result<()> {
+    for file in files {
+        if let Some(bytes) = entry.part(file.kind) {
+            write_whole(here, &file.path, bytes, 0o666 & !umask)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes beside the target and renames. The mode is exact, whatever the daemon's own umask.
+fn write_whole(here: &WorkingDirectory, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let temporary = path.with_file_name(format!(
+        ".rcache-{}-{}.tmp",
+        std::process::id(),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    ));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(mode as RawMode);
+    let descriptor = rustix::fs::openat(here.descriptor(), &temporary, flags, mode)?;
+    let mut file = std::fs::File::from(descriptor);
+    let written = file.write_all(bytes).and_then(|()| {
+        rustix::fs::fchmod(&file, mode)?;
+        Ok(rustix::fs::renameat(here.descriptor(), &temporary, here.descriptor(), path)?)
+    });
+    if written.is_err() {
+        // Nothing more can be done about a file that cannot be removed.
+        let _ = rustix::fs::unlinkat(here.descriptor(), &temporary, rustix::fs::AtFlags::empty());
+    }
+    written
+}
+
+/// What a compile that began at `start` left at `path`.
+#[derive(Debug)]
+pub enum Written {
+    /// A new regular file with this content.
+    Bytes(Vec<u8>),
+    /// Nothing, or something older than the compile.
+    Nothing,
+    /// Something that cannot be stored: no regular file, too large, or still changing.
+    Unfit,
+}
+
+/// Reads one output. `start` is the time of the file system's clock before the compile began.
+pub fn read_written(here: &WorkingDirectory, path: &Path, start: SystemTime) -> Written {
+    let Ok(before) = here.stat_link(path) else { return Written::Nothing };
+    let stamp = Stamp::of(&before);
+    if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile
+        || stamp.size > OUTPUT_BYTES_MAX
+    {
+        return Written::Unfit;
+    }
+    if stamp.changed_ns < nanoseconds_of(start) {
+        return Written::Nothing;
+    }
+    let mut bytes = Vec::with_capacity(stamp.size as usize + 1);
+    let read = here.open_file(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    let unchanged = here.stat_link(path).is_ok_and(|after| Stamp::of(&after) == stamp);
+    if read.is_err() || !unchanged || bytes.len() as u64 != stamp.size {
+        return Written::Unfit;
+    }
+    Written::Bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Part;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::time::Duration;
+
+    const UMASK: u32 = 0o022;
+
+    fn object(path: &str) -> Vec<OutputFile> {
+        vec![OutputFile { kind: PartKind::Object, path: path.into() }]
+    }
+
+    fn entry(bytes: &[u8]) -> Entry {
+        Entry { parts: vec![Part { kind: PartKind::Object, bytes: bytes.to_vec() }] }
+    }
+
+    #[test]
+    fn a_result_replaces_an_ordinary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = WorkingDirectory::open(folder.path()).unwrap();
+        for content in ["one", "two"] {
+            assert!(is_replaceable(&here, Path::new("a.o"), UMASK));
+            deliver(&here, &entry(content.as_bytes()), &object("a.o"), UMASK).unwrap();
+            assert_eq!(fs::read(folder.path().join("a.o")).unwrap(), content.as_bytes());
+        }
+        let mode = fs::metadata(folder.path().join("a.o")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o644);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(deliver(&here, &entry(b"x"), &object("no/a.o"), UMASK).is_err());
+    }
+
+    #[test]
+    fn links_and_odd_files_are_left_to_the_compiler() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("real"), "").unwrap();
+        fs::set_permissions(at("real"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(is_replaceable(&here, Path::new("real"), UMASK));
+        symlink(at("real"), at("link")).unwrap();
+        assert!(!is_replaceable(&here, Path::new("link"), UMASK));
+        fs::hard_link(at("real"), at("hard")).unwrap();
+        assert!(!is_replaceable(&here, Path::new("hard"), UMASK));
+        fs::write(at("odd"), "").unwrap();
+        fs::set_permissions(at("odd"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(!is_replaceable(&here, Path::new("odd"), UMASK));
+        assert!(!is_replaceable(&here, Path::new("/dev/null"), UMASK));
+    }
+
+    #[test]
+    fn an_old_file_is_not_an_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let start = SystemTime::now() - Duration::from_secs(1);
+        fs::write(folder.path().join("a.o"), "new").unwrap();
+        let read = |start| read_written(&here, Path::new("a.o"), start);
+        assert!(matches!(read(start), Written::Bytes(bytes) if bytes == b"new"));
+        assert!(matches!(read(start + Duration::from_secs(60)), Written::Nothing));
+        let missing = read_written(&here, Path::new("b.o"), start);
+        assert!(matches!(missing, Written::Nothing));
+        assert!(matches!(read_written(&here, Path::new("/dev/null"), start), Written::Unfit));
+    }
+}

@@ -1,0 +1,160 @@
+//! Answers to the subcommands: statistics, clearing, trimming, status, the end.
+
+use super::conversation::Conversation;
+use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
+use super::{Cache, Daemon, bookkeeping, explain, lock, serve};
+use crate::launcher_protocol::{BUILD, Caller, ToLauncher};
+use cache::outcome::Counter;
+use config::{Config, Environment};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Answers one question. An error means that the asker is gone.
+pub fn answer(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    caller: &Caller,
+    question: &[u8],
+) -> io::Result<()> {
+    let answer = match serde_json::from_slice::<Value>(question) {
+        Ok(question) => choose(daemon, conversation, caller, &question)?,
+        Err(error) => json!({ "error": format!("the question is no JSON: {error}") }),
+    };
+    conversation.send(&ToLauncher::Answer(answer.to_string().into_bytes()))
+}
+
+fn choose(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    caller: &Caller,
+    question: &Value,
+) -> io::Result<Value> {
+    let command = question["command"].as_str().unwrap_or_default();
+    match command {
+        "status" => return Ok(status(daemon)),
+        "stop" => {
+            serve::retire(daemon);
+            return Ok(json!({}));
+        }
+        "explain" => return explain::explain(daemon, conversation, caller, question),
+        _ => {}
+    }
+    let found = daemon.settings.find(&Environment::new(&caller.environment));
+    let config = &found.loaded.config;
+    *lock(&daemon.activity.idle_timeout) = config.idle_timeout;
+    let Some(cache) = daemon.cache(config) else {
+        let folder = config.cache_dir.display();
+        return Ok(json!({ "error": format!("the cache folder {folder} cannot be used") }));
+    };
+    let result = match command {
+        "stats" => Ok(stats(daemon, &cache, config)),
+        "zero" => {
+            bookkeeping::flush_cache(&cache);
+            cache.store.zero_counters(SystemTime::now());
+            Ok(json!({}))
+        }
+        "clear" => clear(&cache),
+        "trim" => trim(&cache, question),
+        _ => Ok(json!({ "error": format!("unknown command {command:?}") })),
+    };
+    Ok(result.unwrap_or_else(|error| json!({ "error": error.to_string() })))
+}
+
+fn status(daemon: &Daemon) -> Value {
+    let (slots_used, slots_waiting) = daemon.slots.load();
+    json!({
+        "pid": std::process::id(),
+        "version": BUILD,
+        "uptime_s": daemon.started.elapsed().as_secs(),
+        "socket": daemon.socket.to_string_lossy(),
+        "cache_dir": daemon.home.to_string_lossy(),
+        "memory_bytes": memory_bytes(),
+        // The question itself is one of the active calls.
+        "active": daemon.activity.active.load(Ordering::SeqCst).saturating_sub(1),
+        "in_flight": daemon.in_flight.count(),
+        "slots_used": slots_used,
+        "slots_waiting": slots_waiting,
+        "slots_used_most": daemon.slots.used_most(),
+        "calls": daemon.activity.calls.load(Ordering::Relaxed),
+    })
+}
+
+/// Resident memory, from the second field of /proc/self/statm (proc(5)).
+fn memory_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
+        text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok())
+    });
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+fn stats(daemon: &Daemon, cache: &Cache, config: &Config) -> Value {
+    bookkeeping::flush_cache(cache);
+    let all: HashMap<String, u64> = cache.store.counters().into_iter().collect();
+    let count = |name: &str| all.get(name).copied().unwrap_or(0);
+    let counters: Map<String, Value> = Counter::ALL
+        .iter()
+        .map(|counter| (counter.name().to_owned(), count(counter.name()).into()))
+        .collect();
+    let totals = cache.store.totals();
+    json!({
+        "version": BUILD,
+        "counters": counters,
+        "store": {
+            "bytes": totals.bytes,
+            "files": totals.files,
+            "max_bytes": config.max_size_bytes,
+            "max_files": config.max_files,
+            "evicted": totals.evicted,
+        },
+        "hosts": [],
+        "uncacheable": details(&all),
+        "time_saved_ms": count(TIME_SAVED),
+        "compile_time_ms": count(COMPILE_TIME),
+        "since": cache.store.zeroed_at().map_or(0, unix_seconds),
+        "daemon": {
+            "pid": std::process::id(),
+            "version": BUILD,
+            "uptime_s": daemon.started.elapsed().as_secs(),
+            "memory_bytes": memory_bytes(),
+        },
+        "cache_dir": cache.folder.to_string_lossy(),
+    })
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Counters with their culprits, the most frequent first.
+fn details(all: &HashMap<String, u64>) -> Vec<Value> {
+    let mut details: Vec<(u64, &str, &str)> = all
+        .iter()
+        .filter_map(|(name, count)| {
+            let (counter, detail) = name.strip_prefix(DETAIL_PREFIX)?.split_once(':')?;
+            Some((*count, counter, detail))
+        })
+        .collect();
+    details.sort_by(|left, right| right.0.cmp(&left.0).then(left.cmp(right)));
+    details
+        .into_iter()
+        .map(|(count, counter, detail)| {
+            json!({ "counter": counter, "detail": detail, "count": count })
+        })
+        .collect()
+}
+
+fn clear(cache: &Cache) -> Result<Value, cache::store::StoreError> {
+    let totals = cache.store.totals();
+    cache.store.clear()?;
+    Ok(json!({ "removed_files": totals.files, "removed_bytes": totals.bytes }))
+}
+
+fn trim(cache: &Cache, question: &Value) -> Result<Value, cache::store::StoreError> {
+    let max_size = question["max_size_bytes"].as_u64();
+    let older_than = question["older_than_s"].as_u64().map(Duration::from_secs);
+    let evicted = cache.store.trim(max_size, older_than, SystemTime::now())?;
+    Ok(json!({ "removed_files": evicted.entries, "removed_bytes": evicted.bytes }))
+}

@@ -1,0 +1,82 @@
+//! What is off every call's path: flushing, eviction, repair, and noticing that nobody calls any more.
+
+use super::{Daemon, lock, serve};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Counters and uses reach the index this often. A crash loses no more.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the end is looked for.
+const TICK: Duration = Duration::from_millis(20);
+
+/// The store is repaired in the background this often.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Runs until the daemon retires. `own_socket` is the inode of the socket.
+pub fn run(daemon: &Daemon, own_socket: u64) {
+    let mut flushed = Instant::now();
+    let mut swept: Option<Instant> = None;
+    while !daemon.activity.retiring.load(Ordering::SeqCst) {
+        std::thread::sleep(TICK);
+        if flushed.elapsed() >= FLUSH_INTERVAL {
+            flushed = Instant::now();
+            flush(daemon);
+            evict(daemon);
+            if is_idle(daemon) {
+                serve::retire(daemon);
+            }
+            // Somebody removed the socket, or put another daemon in its place.
+            let found = std::fs::metadata(&daemon.socket);
+            if !found.is_ok_and(|found| found.ino() == own_socket) {
+                daemon.activity.retiring.store(true, Ordering::SeqCst);
+            }
+        }
+        let due = swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL);
+        if due && daemon.started.elapsed() >= FLUSH_INTERVAL {
+            // In bounded steps, until every cache says that it is done.
+            let more = daemon.caches().iter().filter(|cache| cache.store.sweep()).count();
+            swept = (more == 0).then(Instant::now);
+        }
+    }
+}
+
+/// Writes counters and uses to the index.
+pub fn flush(daemon: &Daemon) {
+    for cache in daemon.caches() {
+        flush_cache(&cache);
+    }
+}
+
+/// Writes the counters and uses of one cache to its index.
+pub fn flush_cache(cache: &super::Cache) {
+    let taken = cache.counts.take();
+    let counts: Vec<(&str, i64)> =
+        taken.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    if !counts.is_empty() {
+        cache.store.add_counters(&counts);
+    }
+    if let Err(error) = cache.store.flush(SystemTime::now()) {
+        tracing::warn!("{error}");
+    }
+}
+
+fn evict(daemon: &Daemon) {
+    for cache in daemon.caches() {
+        let limits = *lock(&cache.limits);
+        match cache.store.evict(limits, SystemTime::now()) {
+            Ok(evicted) if evicted.entries > 0 => {
+                tracing::info!("evicted {} entries, {} bytes", evicted.entries, evicted.bytes);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+}
+
+fn is_idle(daemon: &Daemon) -> bool {
+    let Some(timeout) = *lock(&daemon.activity.idle_timeout) else { return false };
+    daemon.activity.active.load(Ordering::SeqCst) == 0
+        && lock(&daemon.activity.last).elapsed() >= timeout
+}

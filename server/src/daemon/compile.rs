@@ -1,0 +1,278 @@
+//! The heart: one compile, step by step, from the call to the remembered result.
+
+use super::compilers::Stop;
+use super::conversation::{Captured, Conversation};
+use super::in_flight::{Ticket, Turn};
+use super::lookup::{self, Known};
+use super::remember::{self, Compiled};
+use super::text::{self, Text};
+use super::unit::{Call, Unit};
+use super::{Cache, Daemon};
+use crate::launcher_protocol::{Run, ToLauncher, descriptor_mark};
+use cache::entry::{Entry, PartKind};
+use cache::invocation::{Family, Phase};
+use cache::outcome::{Counter, Uncacheable};
+use config::{Config, Environment};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// What the compiler complains about where it cannot open the descriptors that we gave it.
+const DESCRIPTOR_FOLDER: &[u8] = b"/proc/self/fd/";
+
+/// Serves one call. An error means that the launcher is gone.
+pub fn serve(daemon: &Daemon, conversation: &mut Conversation, call: &Call) -> io::Result<()> {
+    let found = daemon.settings.find(&Environment::new(&call.caller.environment));
+    let config = &found.loaded.config;
+    if found.fresh {
+        for problem in &found.loaded.problems {
+            conversation.send(&ToLauncher::Warning(format!("rcache: {problem}")))?;
+        }
+    }
+    let Some(cache) = daemon.cache(config) else {
+        return conversation.send(&ToLauncher::StepAside);
+    };
+    match steps(daemon, conversation, call, config, &cache) {
+        Ok(()) => Ok(()),
+        Err(Stop::Gone(error)) => Err(error),
+        Err(Stop::CompileFailed) => {
+            cache.counts.add(Counter::CompileFailed);
+            Ok(())
+        }
+        Err(Stop::Uncacheable(reason)) => {
+            tracing::info!(counter = reason.counter.name(), detail = reason.detail, "step aside");
+            cache.counts.add_uncacheable(&reason);
+            conversation.send(&ToLauncher::StepAside)
+        }
+    }
+}
+
+fn steps(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    call: &Call,
+    config: &Config,
+    cache: &Cache,
+) -> Result<(), Stop> {
+    if config.disable {
+        return Err(Stop::Uncacheable(Counter::Disabled.into()));
+    }
+    // 1. What does the command mean, and which compiler is it?
+    let unit = Unit::understand(daemon, conversation, call, config)?;
+
+    // 2. Are the source and all that it read, and all that it missed, as they were?
+    let mut known = Known::default();
+    let mut ticket = None;
+    if config.recache {
+        cache.counts.add(Counter::Recache);
+    } else {
+        let (first, found) = lookup::direct(daemon, cache, &unit);
+        if let Some(entry) = found {
+            return serve_hit(conversation, cache, &unit, &entry, Counter::DirectCacheHit);
+        }
+        known = first;
+        // 3. Is somebody already compiling it?
+        match daemon.in_flight.join(unit.key, || conversation.still_waiting())? {
+            Turn::Compile(taken) => ticket = Some(taken),
+            Turn::LookAgain | Turn::CompileAlone => {}
+        }
+        // Whoever compiled it before we had the ticket may just be done.
+        let (second, found) = lookup::direct(daemon, cache, &unit);
+        if let Some(entry) = found {
+            drop(ticket);
+            return serve_hit(conversation, cache, &unit, &entry, Counter::DirectCacheHit);
+        }
+        known = if second.entry.is_some() { second } else { known };
+        cache.counts.add(Counter::DirectCacheMiss);
+    }
+
+    // 4. Has this text been compiled before?
+    let mut text = None;
+    if wants_text(&unit, &known) {
+        let preprocessed = text::preprocess(daemon, conversation, cache, &unit)?;
+        if !config.recache {
+            if let Some(entry) = lookup::load_result(cache, &unit, preprocessed.key) {
+                return serve_text_hit(daemon, conversation, cache, &unit, &preprocessed, &entry);
+            }
+            cache.counts.add(Counter::PreprocessedCacheMiss);
+        }
+        text = Some(preprocessed);
+    }
+
+    // 5. Compile.
+    let search = remember::search_path(daemon, conversation, &unit)?;
+    let start = remember::Start::now();
+    let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
+    if !captured.succeeded() {
+        return end_failed(conversation, &mut captured);
+    }
+
+    // 6. Remember: the outputs before the launcher is released, everything else afterwards.
+    let compiled = Compiled::collect(&unit, &mut captured, start, search);
+    let released = conversation.send(&ToLauncher::PrintRan);
+    finish(daemon, cache, &unit, known, text, compiled, ticket);
+    Ok(released?)
+}
+
+/// Whether the unit is to be preprocessed before it is compiled. For a unit that was never seen,
+/// that would cost more than it could save: the compile itself says which files it read.
+fn wants_text(unit: &Unit, known: &Known) -> bool {
+    let invocation = &unit.invocation;
+    if !invocation.language.is_preprocessed_by_the_compiler() {
+        return false;
+    }
+    let silent = match &invocation.depfile {
+        // -MMD does not name the system headers.
+        Some(depfile) => !depfile.system_headers,
+        None => invocation.records_command_line,
+    };
+    let depends_on_time = unit.depends_on_time(&unit.scan)
+        || unit.definitions.iter().any(|scan| unit.depends_on_time(scan))
+        || unit.definitions.iter().any(|scan| scan.opaque_has_include);
+    let only_its_headers_changed = known.entry.is_some() && invocation.needs_only_tokens;
+    known.needs_text
+        || silent
+        || depends_on_time
+        || only_its_headers_changed
+        || !unit.config.direct_mode
+}
+
+fn serve_hit(
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    entry: &Entry,
+    counter: Counter,
+) -> Result<(), Stop> {
+    lookup::deliver(unit, entry).map_err(|error| {
+        Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
+    })?;
+    conversation.send(&ToLauncher::Finished {
+        status: 0,
+        stdout: entry.part(PartKind::Stdout).unwrap_or_default().to_vec(),
+        stderr: entry.part(PartKind::Stderr).unwrap_or_default().to_vec(),
+    })?;
+    cache.counts.add(counter);
+    cache.counts.add_time_saved(lookup::compile_time(entry));
+    tracing::info!(
+        counter = counter.name(),
+        source = %unit.invocation.source.display(),
+        "served"
+    );
+    Ok(())
+}
+
+/// Next time, the manifest is to lead to this result without preprocessing.
+fn serve_text_hit(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    text: &Text,
+    entry: &Entry,
+) -> Result<(), Stop> {
+    let search = remember::search_path(daemon, conversation, unit)?;
+    serve_hit(conversation, cache, unit, entry, Counter::PreprocessedCacheHit)?;
+    if !unit.config.read_only {
+        remember::link(daemon, cache, unit, text, &search);
+    }
+    Ok(())
+}
+
+/// The order to compile. Dependencies that the call does not ask for itself go to a descriptor of
+/// ours, in front of the call's own words, which may contain `--`. gcc and clang leave `-M…` and
+/// `-Wa,…` out of what they record in the object (gcc/opts.cc, gen_producer_string).
+fn order(unit: &Unit) -> Run {
+    let invocation = &unit.invocation;
+    let mut arguments: Vec<Vec<u8>> = Vec::new();
+    let may_add = !invocation.records_command_line;
+    if may_add
+        && invocation.depfile.is_none()
+        && invocation.language.is_preprocessed_by_the_compiler()
+    {
+        arguments.extend([b"-MD".to_vec(), b"-MF".to_vec(), descriptor_mark(0)]);
+    }
+    if may_add && unit.compiler.banner.family == Family::Gcc && invocation.phase == Phase::Object {
+        arguments.push([b"-Wa,--MD,".to_vec(), descriptor_mark(1)].concat());
+    }
+    if invocation.rewritten {
+        let words = invocation.compile_arguments();
+        arguments.extend(words.iter().map(|word| word.as_bytes().to_vec()));
+    } else {
+        arguments.extend(unit.call.arguments.iter().map(|word| word.as_bytes().to_vec()));
+    }
+    let mut program = unit.call.compiler.clone();
+    if let [prefix, rest @ ..] = unit.config.prefix_command.as_slice() {
+        let own = std::mem::replace(&mut program, prefix.into());
+        arguments.insert(0, own.as_os_str().as_bytes().to_vec());
+        arguments.splice(0..0, rest.iter().map(|word| word.as_bytes().to_vec()));
+    }
+    Run {
+        program,
+        arguments,
+        environment: Vec::new(),
+        terminal: unit.call.terminal.stderr,
+        compile: true,
+    }
+}
+
+fn run_compiler(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+) -> Result<Captured, Stop> {
+    let limit = unit.config.local_slots;
+    let slot = daemon.slots.acquire(limit, || conversation.still_waiting())?;
+    let captured = conversation.run(order(unit), 2)?;
+    drop(slot);
+    cache.counts.add(Counter::LocalCompile);
+    cache.counts.add_compile_time(captured.wall);
+    Ok(captured)
+}
+
+/// The compiler's own message is already with the launcher, unless it is about our descriptors.
+fn end_failed(conversation: &mut Conversation, captured: &mut Captured) -> Result<(), Stop> {
+    let text = captured.stderr().unwrap_or_default();
+    if text.windows(DESCRIPTOR_FOLDER.len()).any(|window| window == DESCRIPTOR_FOLDER) {
+        let detail = "the compiler cannot write to a descriptor";
+        return Err(Stop::Uncacheable(Uncacheable::new(Counter::InternalError, detail)));
+    }
+    conversation.send(&ToLauncher::PrintRan)?;
+    Err(Stop::CompileFailed)
+}
+
+/// Stores what may be stored, and counts where the call ended.
+fn finish(
+    daemon: &Daemon,
+    cache: &Cache,
+    unit: &Unit,
+    known: Known,
+    text: Option<Text>,
+    compiled: Result<Compiled, Uncacheable>,
+    ticket: Option<Ticket>,
+) {
+    let remembered = compiled.and_then(|compiled| {
+        if unit.config.read_only {
+            return Ok(());
+        }
+        remember::remember(daemon, cache, unit, &known, text.as_ref(), compiled)
+    });
+    match remembered {
+        Ok(()) => {
+            if let Some(ticket) = ticket {
+                ticket.stored();
+            }
+            cache.counts.add(Counter::CacheMiss);
+            tracing::info!(source = %unit.invocation.source.display(), "compiled");
+        }
+        Err(reason) => {
+            tracing::info!(
+                counter = reason.counter.name(),
+                detail = reason.detail,
+                source = %unit.invocation.source.display(),
+                "compiled, not stored"
+            );
+            cache.counts.add_uncacheable(&reason);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The local cache daemon: one for each user and cache folder, started by the first launcher.
+
+mod admin;
+mod bookkeeping;
+mod compile;
+mod compilers;
+mod conversation;
+mod counts;
+mod explain;
+mod in_flight;
+mod local_slots;
+mod lookup;
+mod remember;
+mod serve;
+mod settings;
+mod text;
+mod unit;
+
+use cache::file_memo::FileMemo;
+use cache::store::{Limits, Store};
+use compilers::Compilers;
+use config::Config;
+use counts::Counts;
+use in_flight::InFlight;
+use local_slots::LocalSlots;
+use settings::Settings;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+pub use serve::{Mode, run};
+
+/// A cache folder that cannot be used is tried again after this long.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Everything that the daemon knows.
+pub struct Daemon {
+    /// Settings of recent calls.
+    settings: Settings,
+    /// Contents of files.
+    memo: FileMemo,
+    /// Compilers and their search paths.
+    compilers: Compilers,
+    /// Compiles that others wait for.
+    in_flight: InFlight,
+    /// Compilers that run on this machine.
+    slots: LocalSlots,
+    /// The cache folders in use: calls may name different ones.
+    caches: Mutex<HashMap<PathBuf, Opened>>,
+    /// What it listens on.
+    socket: PathBuf,
+    /// The cache folder of the environment that it was started in.
+    home: PathBuf,
+    started: Instant,
+    activity: Activity,
+}
+
+/// Whether anything is going on.
+struct Activity {
+    calls: AtomicUsize,
+    active: AtomicUsize,
+    retiring: AtomicBool,
+    last: Mutex<Instant>,
+    idle_timeout: Mutex<Option<Duration>>,
+}
+
+/// One cache folder.
+pub struct Cache {
+    /// Results and manifests.
+    pub store: Store,
+    /// What happened lately.
+    pub counts: Counts,
+    limits: Mutex<Limits>,
+    folder: PathBuf,
+}
+
+enum Opened {
+    Usable(Arc<Cache>),
+    Unusable { since: Instant },
+}
+
+impl Daemon {
+    /// The cache that a call means; `None` where its folder cannot be used, which is tried again
+    /// after a while. The limits of the newest call hold.
+    fn cache(&self, config: &Config) -> Option<Arc<Cache>> {
+        let limits = Limits { max_size_bytes: config.max_size_bytes, max_files: config.max_files };
+        let mut caches = lock(&self.caches);
+        match caches.get(&config.cache_dir) {
+            Some(Opened::Usable(cache)) => {
+                *lock(&cache.limits) = limits;
+                return Some(Arc::clone(cache));
+            }
+            Some(Opened::Unusable { since }) if since.elapsed() < RETRY_AFTER => return None,
+            _ => {}
+        }
+        let opened = match Store::open(&config.cache_dir) {
+            Ok(store) => Opened::Usable(Arc::new(Cache {
+                store,
+                counts: Counts::default(),
+                limits: Mutex::new(limits),
+                folder: config.cache_dir.clone(),
+            })),
+            Err(error) => {
+                tracing::error!("{error}");
+                Opened::Unusable { since: Instant::now() }
+            }
+        };
+        let cache = match &opened {
+            Opened::Usable(cache) => Some(Arc::clone(cache)),
+            Opened::Unusable { .. } => None,
+        };
+        caches.insert(config.cache_dir.clone(), opened);
+        cache
+    }
+
+    /// All caches in use.
+    fn caches(&self) -> Vec<Arc<Cache>> {
+        let caches = lock(&self.caches);
+        let usable = caches.values().filter_map(|opened| match opened {
+            Opened::Usable(cache) => Some(Arc::clone(cache)),
+            Opened::Unusable { .. } => None,
+        });
+        usable.collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
+}

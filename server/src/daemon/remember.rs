@@ -1,0 +1,493 @@
+//! Remembering a compile: what it wrote, what it read, what it looked for in vain; or why it cannot be remembered.
+
+use super::compilers::{Asker, Stop};
+use super::conversation::{Captured, Conversation};
+use super::lookup::Known;
+use super::text::Text;
+use super::unit::{Unit, unsupported_directive};
+use super::{Cache, Daemon};
+use cache::entry::{Entry, Part, PartKind};
+use cache::file_memo::{Presence, Stamp, nanoseconds_of};
+use cache::hasher::Digest;
+use cache::key;
+use cache::manifest::{Manifest, Recorded, group_absent};
+use cache::outcome::{Counter, Uncacheable};
+use cache::outputs::{Written, read_written};
+use cache::scan::Scan;
+use cache::search::{FileRead, Opaque, Probes, SearchPath, absent_probes};
+use cache::store::{EntryKind, SaveOptions};
+use cache::{depfile, facts};
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A clock that was moved by more than this during a compile makes all time stamps doubtful.
+const CLOCK_STEP_MAX: Duration = Duration::from_millis(100);
+
+/// The moment before a compile, on the clock that file systems use for time stamps.
+#[derive(Clone, Copy)]
+pub struct Start {
+    stamp_clock: SystemTime,
+    monotonic: Instant,
+}
+
+impl Start {
+    /// Now. A file that is changed from now on gets a stamp that is not earlier.
+    pub fn now() -> Start {
+        let coarse = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let since = Duration::new(coarse.tv_sec as u64, coarse.tv_nsec as u32);
+        Start { stamp_clock: UNIX_EPOCH + since, monotonic: Instant::now() }
+    }
+
+    fn is_before(&self, stamp: &Stamp) -> bool {
+        stamp.changed_ns >= nanoseconds_of(self.stamp_clock)
+    }
+
+    /// Whether the clock went on evenly until now.
+    fn clock_is_even(&self) -> bool {
+        let expected = self.stamp_clock + self.monotonic.elapsed();
+        let now = SystemTime::now();
+        let difference = match now.duration_since(expected) {
+            Ok(ahead) => ahead,
+            Err(behind) => behind.duration(),
+        };
+        difference < CLOCK_STEP_MAX
+    }
+}
+
+/// Where the unit's headers are searched for; `None` where nothing is included.
+pub fn search_path(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    unit: &Unit,
+) -> Result<Option<Arc<SearchPath>>, Stop> {
+    let language = unit.invocation.language;
+    if !language.is_preprocessed_by_the_compiler() {
+        return Ok(None);
+    }
+    let mut asker = Asker {
+        conversation,
+        environment: &unit.environment,
+        here: &unit.here,
+        memo: &daemon.memo,
+        now: unit.now,
+    };
+    let mut arguments = unit.invocation.search_arguments();
+    arguments.extend(["-x".into(), language.name().into()]);
+    let driver = &unit.call.compiler;
+    daemon.compilers.search_path(driver, &unit.compiler, arguments, &mut asker).map(Some)
+}
+
+/// What a compile that succeeded left behind.
+pub struct Compiled {
+    parts: Vec<Part>,
+    wall: Duration,
+    start: Start,
+    search: Option<Arc<SearchPath>>,
+    /// From the compiler's dependency output; `None` where it gave none.
+    files: Option<Vec<PathBuf>>,
+    /// What the assembler read.
+    assembler_files: Vec<PathBuf>,
+}
+
+impl Compiled {
+    /// Reads everything that the build may change as soon as the launcher ends.
+    pub fn collect(
+        unit: &Unit,
+        captured: &mut Captured,
+        start: Start,
+        search: Option<Arc<SearchPath>>,
+    ) -> Result<Compiled, Uncacheable> {
+        let mut parts = Vec::new();
+        for output in &unit.outputs {
+            match read_written(&unit.here, &output.path, start.stamp_clock) {
+                Written::Bytes(bytes) => parts.push(Part { kind: output.kind, bytes }),
+                Written::Nothing if is_optional(output.kind) => {}
+                Written::Nothing => return Err(Counter::CompilerProducedNoOutput.into()),
+                Written::Unfit => {
+                    let path = output.path.to_string_lossy();
+                    return Err(Uncacheable::new(Counter::BadOutputFile, path));
+                }
+            }
+        }
+        let streams =
+            [(PartKind::Stdout, captured.stdout()), (PartKind::Stderr, captured.stderr())];
+        for (kind, bytes) in streams {
+            let bytes = bytes.map_err(|_| internal("cannot read what the compiler printed"))?;
+            if !bytes.is_empty() {
+                parts.push(Part { kind, bytes });
+            }
+        }
+        let files = dependencies(unit, captured, &parts)?;
+        let assembler_files = assembler_files(captured)?;
+        Ok(Compiled { parts, wall: captured.wall, start, search, files, assembler_files })
+    }
+
+    fn part(&self, kind: PartKind) -> Option<&[u8]> {
+        self.parts.iter().find(|part| part.kind == kind).map(|part| part.bytes.as_slice())
+    }
+}
+
+/// A compile may have nothing to say there: no function for `-fstack-usage`, no debug information
+/// for `-gsplit-dwarf`.
+fn is_optional(kind: PartKind) -> bool {
+    !matches!(kind, PartKind::Object | PartKind::Depfile)
+}
+
+fn internal(detail: &str) -> Uncacheable {
+    Uncacheable::new(Counter::InternalError, detail)
+}
+
+fn dependencies(
+    unit: &Unit,
+    captured: &mut Captured,
+    parts: &[Part],
+) -> Result<Option<Vec<PathBuf>>, Uncacheable> {
+    if !unit.invocation.language.is_preprocessed_by_the_compiler() {
+        return Ok(Some(Vec::new()));
+    }
+    let unreadable = || internal("cannot read the compiler's dependency output");
+    let rule = match &unit.invocation.depfile {
+        Some(depfile) if depfile.system_headers => {
+            let part = parts.iter().find(|part| part.kind == PartKind::Depfile);
+            part.map(|part| part.bytes.clone()).unwrap_or_default()
+        }
+        Some(_) => return Ok(None),
+        None if unit.invocation.records_command_line => return Ok(None),
+        None => captured.extra(0).map_err(|_| unreadable())?,
+    };
+    let mut files = depfile::inputs(&rule).ok_or_else(unreadable)?;
+    files.retain(|path| *path != unit.invocation.source);
+    Ok(Some(files))
+}
+
+/// GNU as names, besides what `.include` and `.incbin` read, its main input (a temporary file, or
+/// `{standard input}`) and the names in `.file` directives and line marks.
+fn assembler_files(captured: &mut Captured) -> Result<Vec<PathBuf>, Uncacheable> {
+    let unreadable = || internal("cannot read the assembler's dependency output");
+    let rule = captured.extra(1).map_err(|_| unreadable())?;
+    if rule.is_empty() {
+        return Ok(Vec::new());
+    }
+    depfile::inputs(&rule).ok_or_else(unreadable)
+}
+
+/// Why the manifest cannot lead to a result.
+enum Obstacle {
+    /// The text must decide.
+    NeedsText,
+    /// Nothing can be stored.
+    Uncacheable(Uncacheable),
+}
+
+impl From<Uncacheable> for Obstacle {
+    fn from(reason: Uncacheable) -> Obstacle {
+        Obstacle::Uncacheable(reason)
+    }
+}
+
+/// What a compile read and looked for.
+#[derive(Default)]
+struct Reads {
+    files: Vec<(PathBuf, Digest)>,
+    probes: Probes,
+    absent: Vec<PathBuf>,
+}
+
+impl Reads {
+    fn recorded(&self, key: Digest) -> Recorded<'_> {
+        let pairs = self.probes.same_folders.iter();
+        Recorded {
+            key,
+            files: self.files.iter().map(|(path, digest)| (path.as_path(), *digest)).collect(),
+            present: self.probes.present.iter().map(PathBuf::as_path).collect(),
+            directories: self.probes.directories.iter().map(PathBuf::as_path).collect(),
+            same_folders: pairs.map(|(left, right)| (left.as_path(), right.as_path())).collect(),
+            absent: group_absent(self.absent.iter().map(PathBuf::as_path)),
+        }
+    }
+}
+
+/// Stores the result of a compile, and what leads to it.
+pub fn remember(
+    daemon: &Daemon,
+    cache: &Cache,
+    unit: &Unit,
+    known: &Known,
+    text: Option<&Text>,
+    compiled: Compiled,
+) -> Result<(), Uncacheable> {
+    let start = text.map_or(compiled.start, |text| text.start);
+    let files = match (&compiled.files, text) {
+        (Some(files), _) => files.clone(),
+        (None, Some(text)) => text.files.clone(),
+        (None, None) => return Err(internal("no list of the files read")),
+    };
+    let search = compiled.search.as_deref();
+    let reads = match read_inputs(daemon, unit, files, &compiled.assembler_files, start, search) {
+        Ok(reads) => Some(reads),
+        Err(Obstacle::NeedsText) => None,
+        Err(Obstacle::Uncacheable(reason)) => return Err(reason),
+    };
+    match (&reads, text) {
+        (Some(reads), text) => {
+            let mut recorded = reads.recorded(Digest::of(&[]));
+            recorded.key =
+                text.map_or_else(|| key::result_key(unit.key, &recorded), |text| text.key);
+            save_result(cache, unit, recorded.key, compiled)?;
+            save_manifest(cache, unit, known, Some(recorded), false)
+        }
+        (None, Some(text)) => {
+            // What the assembler read is in no text.
+            if compiled.assembler_files.iter().any(|path| !is_temporary(path))
+                && unit.scan.assembler_includes
+            {
+                return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, ".incbin"));
+            }
+            save_result(cache, unit, text.key, compiled)?;
+            save_manifest(cache, unit, known, None, true)
+        }
+        (None, None) => save_manifest(cache, unit, known, None, true),
+    }
+}
+
+/// Lets the manifest lead to a result that was found by its text.
+pub fn link(
+    daemon: &Daemon,
+    cache: &Cache,
+    unit: &Unit,
+    text: &Text,
+    search: &Option<Arc<SearchPath>>,
+) {
+    let known = Known::load(cache, unit);
+    let search = search.as_deref();
+    let saved = match read_inputs(daemon, unit, text.files.clone(), &[], text.start, search) {
+        Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(text.key)), false),
+        Err(Obstacle::NeedsText) => save_manifest(cache, unit, &known, None, true),
+        Err(Obstacle::Uncacheable(reason)) => Err(reason),
+    };
+    if let Err(reason) = saved {
+        tracing::info!(detail = reason.detail, "no manifest for a preprocessed hit");
+    }
+}
+
+fn read_inputs(
+    daemon: &Daemon,
+    unit: &Unit,
+    files: Vec<PathBuf>,
+    assembler_files: &[PathBuf],
+    start: Start,
+    search: Option<&SearchPath>,
+) -> Result<Reads, Obstacle> {
+    if !start.clock_is_even() {
+        return Err(modified("the clock was set").into());
+    }
+    let now = SystemTime::now();
+    let mut reads = Reads::default();
+    let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, start, now)?];
+    if scanned[0].1 != unit.source.digest {
+        return Err(modified(unit.invocation.source.to_string_lossy()).into());
+    }
+    for path in &files {
+        scanned.push(scan_unchanged(daemon, unit, path, start, now)?);
+    }
+    // What is not there was only named, unless something could have read it.
+    let follows = scanned.iter().any(|(file, _)| file.scan.assembler_includes);
+    for path in assembler_files {
+        let named = files.contains(path) || *path == unit.invocation.source;
+        if named || (!follows && unit.here.presence(path) == Presence::Absent) {
+            continue;
+        }
+        if is_temporary(path) && unit.here.presence(path) == Presence::Absent {
+            continue;
+        }
+        let content = daemon
+            .memo
+            .content(&unit.here, path, now)
+            .map_err(|_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()))?;
+        if start.is_before(&content.stamp) {
+            return Err(modified(path.to_string_lossy()).into());
+        }
+        reads.files.push((path.clone(), content.digest));
+    }
+    refuse_files(unit, &scanned)?;
+    let read: Vec<FileRead> = scanned
+        .iter()
+        .map(|(file, _)| FileRead { path: file.path.clone(), scan: Arc::clone(&file.scan) })
+        .collect();
+    let listed = scanned.iter().skip(1).map(|(file, digest)| (file.path.clone(), *digest));
+    reads.files.extend(listed);
+    if let Some(search) = search {
+        add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
+    }
+    Ok(reads)
+}
+
+/// As gcc names its temporary assembly text (libiberty, make_temp_file), or a pipe.
+fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let random = name.strip_prefix(b"cc").and_then(|rest| rest.strip_suffix(b".s"));
+    random.is_some_and(|random| random.len() == 6 && random.iter().all(u8::is_ascii_alphanumeric))
+        || name == b"{standard"
+        || name == b"input}"
+}
+
+fn modified(what: impl Into<String>) -> Uncacheable {
+    Uncacheable::new(Counter::ModifiedInputFile, what)
+}
+
+/// A file that was not changed since `start`. What is read now is then what the compiler read.
+fn scan_unchanged(
+    daemon: &Daemon,
+    unit: &Unit,
+    path: &Path,
+    start: Start,
+    now: SystemTime,
+) -> Result<(FileRead, Digest), Uncacheable> {
+    let (content, scan) = daemon
+        .memo
+        .scanned(&unit.here, path, now)
+        .map_err(|error| Uncacheable::new(reason_of(&error), path.to_string_lossy()))?;
+    let sloppy = unit.config.sloppiness;
+    let overlooked = sloppy.include_file_ctime && sloppy.include_file_mtime;
+    if start.is_before(&content.stamp) && !overlooked {
+        return Err(modified(path.to_string_lossy()));
+    }
+    Ok((FileRead { path: path.to_owned(), scan }, content.digest))
+}
+
+fn reason_of(error: &std::io::Error) -> Counter {
+    match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ResourceBusy => {
+            Counter::ModifiedInputFile
+        }
+        _ => Counter::BadInputFile,
+    }
+}
+
+/// What the files that were read show to be beyond the manifest, or beyond rcache.
+fn refuse_files(unit: &Unit, scanned: &[(FileRead, Digest)]) -> Result<(), Obstacle> {
+    let all = || scanned.iter().map(|(file, _)| file.scan.as_ref()).chain(&unit.definitions);
+    for scan in all() {
+        if let Some(what) =
+            unsupported_directive(scan, &unit.compiler, &unit.invocation, unit.config)
+        {
+            return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what).into());
+        }
+    }
+    if !unit.invocation.language.is_preprocessed_by_the_compiler() {
+        return Ok(());
+    }
+    // A macro of the command line can change the operand of a __has_include.
+    let redefines = |scan: &Scan| {
+        unit.definitions.iter().any(|definition| {
+            definition.plain_macros.iter().any(|name| scan.operand_words.contains(name))
+        })
+    };
+    let opaque = unit.definitions.iter().any(|scan| scan.opaque_has_include);
+    if opaque || all().any(|scan| unit.depends_on_time(scan) || redefines(scan)) {
+        return Err(Obstacle::NeedsText);
+    }
+    Ok(())
+}
+
+fn add_probes(
+    daemon: &Daemon,
+    unit: &Unit,
+    read: &[FileRead],
+    search: &SearchPath,
+    start: Start,
+    now: SystemTime,
+    reads: &mut Reads,
+) -> Result<(), Obstacle> {
+    let appeared = Cell::new(false);
+    let mut exists = |path: &Path| {
+        let Ok(stat) = unit.here.stat(path) else { return false };
+        // A file that came while the compiler searched may have been missed or found.
+        let folder =
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
+        appeared.set(appeared.get() | (!folder && start.is_before(&Stamp::of(&stat))));
+        true
+    };
+    let cwd = &unit.call.caller.working_directory;
+    let forced = &unit.invocation.forced_includes;
+    let probes = absent_probes(read, forced, search, cwd, &mut exists).map_err(obstacle)?;
+    if appeared.get() {
+        return Err(modified("a header appeared during the compile").into());
+    }
+    for path in &probes.inputs {
+        let (_, digest) = scan_unchanged(daemon, unit, path, start, now)?;
+        reads.files.push((path.clone(), digest));
+    }
+    reads.absent = probes.absent_paths().collect();
+    reads.probes = probes;
+    Ok(())
+}
+
+fn obstacle(opaque: Opaque) -> Obstacle {
+    let path = opaque.path().to_string_lossy().into_owned();
+    let counter = match opaque {
+        Opaque::HasInclude(_)
+        | Opaque::ComputedInclude(_)
+        | Opaque::ForcedInclude(_)
+        | Opaque::TooManyDirectives(_) => return Obstacle::NeedsText,
+        Opaque::PrecompiledHeader(_) => Counter::CouldNotUsePrecompiledHeader,
+        Opaque::Embed(_) | Opaque::PragmaDependency(_) => Counter::UnsupportedCodeDirective,
+        Opaque::Modules(_) => Counter::CouldNotUseModules,
+        Opaque::Changed(_) => Counter::ModifiedInputFile,
+    };
+    Obstacle::Uncacheable(Uncacheable::new(counter, path))
+}
+
+fn save_options(unit: &Unit, kind: EntryKind, compile_time: Duration) -> SaveOptions {
+    let compression = unit.config.compression.then_some(unit.config.compression_level);
+    SaveOptions { compression, compile_time, kind }
+}
+
+fn save_result(
+    cache: &Cache,
+    unit: &Unit,
+    key: Digest,
+    compiled: Compiled,
+) -> Result<(), Uncacheable> {
+    let printed = compiled.part(PartKind::Stderr).or(compiled.part(PartKind::Stdout)).is_some();
+    let key = if printed { key::look_key(key, unit.look) } else { key };
+    let mut parts = compiled.parts;
+    parts.push(Part { kind: PartKind::Facts, bytes: facts::encode_compile_time(compiled.wall) });
+    let options = save_options(unit, EntryKind::Result, compiled.wall);
+    cache.store.save(key, &Entry { parts }, options).map_err(not_stored)
+}
+
+/// A build must not hear of it: the compile has succeeded.
+fn not_stored(error: cache::store::StoreError) -> Uncacheable {
+    tracing::warn!("cannot store a result: {error}");
+    Uncacheable::new(Counter::InternalError, error.to_string())
+}
+
+fn save_manifest(
+    cache: &Cache,
+    unit: &Unit,
+    known: &Known,
+    recorded: Option<Recorded>,
+    needs_text: bool,
+) -> Result<(), Uncacheable> {
+    let mut manifest = Manifest::default();
+    let old = known.manifest();
+    for result in old.results.iter().rev().chain(recorded.iter()) {
+        manifest.add(result.clone());
+    }
+    let fields = unit.key_fields().0;
+    let fields = fields.iter().map(|(label, value)| format!("{label}\t{value}\0"));
+    let entry = Entry {
+        parts: vec![
+            Part { kind: PartKind::Manifest, bytes: manifest.encode() },
+            Part { kind: PartKind::Facts, bytes: facts::encode_needs_text(needs_text) },
+            Part { kind: PartKind::KeyFields, bytes: fields.collect::<String>().into_bytes() },
+        ],
+    };
+    let options = save_options(unit, EntryKind::Manifest, Duration::ZERO);
+    cache.store.save(unit.key, &entry, options).map_err(not_stored)?;
+    cache.store.remember_source(unit.source_name(), unit.key);
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! Listening, accepting, and ending in order.
+
+use super::compilers::Compilers;
+use super::conversation::Conversation;
+use super::unit::Call;
+use super::{Activity, Daemon, admin, bookkeeping, compile, lock};
+use crate::client;
+use crate::launcher_protocol::{BUILD, Caller, ToDaemon, ToLauncher};
+use config::{Config, Environment};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Threads that wait for a connection. One more is started whenever the last one gets busy.
+const WAITING_THREADS_MAX: usize = 4;
+
+/// Calls at one time; more are turned away, and their launchers run the compiler.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// A daemon that retires waits this long for the calls that it serves; a compile may take hours.
+const RETIRE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The stack of a thread that serves a call; the scans and parsers do not recurse deeply.
+const STACK_BYTES: usize = 1 << 20;
+
+/// How the daemon was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By a person, who watches it.
+    Foreground,
+    /// By a launcher, which waits for one byte on standard output.
+    Detached,
+}
+
+/// Runs the daemon until it retires.
+pub fn run(mode: Mode) -> io::Result<()> {
+    let environment = Environment::of_this_process();
+    let config = Config::load(&environment).config;
+    if mode == Mode::Detached {
+        detach();
+    }
+    start_log(&config, mode);
+    // What the cache holds is nobody else's business. Output files get their mode on their own.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let socket = client::socket_path();
+    let user = rustix::process::getuid().as_raw();
+    config::paths::prepare_runtime_folder(socket.parent().unwrap_or(Path::new("/")), user)?;
+    let _lock = match own_cache_folder(&config.cache_dir, &socket) {
+        Ownership::Ours(lock) => lock,
+        Ownership::Theirs(other) => {
+            refer_to(&other, &socket)?;
+            announce(mode);
+            return Ok(());
+        }
+    };
+    let listener = listen(&socket)?;
+    let daemon = Arc::new(Daemon {
+        settings: Default::default(),
+        memo: Default::default(),
+        compilers: Compilers::default(),
+        in_flight: Default::default(),
+        slots: Default::default(),
+        caches: Mutex::default(),
+        home: config.cache_dir.clone(),
+        started: Instant::now(),
+        activity: Activity {
+            calls: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
+            retiring: AtomicBool::new(false),
+            last: Mutex::new(Instant::now()),
+            idle_timeout: Mutex::new(config.idle_timeout),
+        },
+        socket,
+    });
+    let own_socket = std::fs::metadata(&daemon.socket)?.ino();
+    daemon.cache(&config);
+    tracing::info!("listening on {}", daemon.socket.display());
+    accept(&daemon, listener);
+    announce(mode);
+    bookkeeping::run(&daemon, own_socket);
+    end(&daemon);
+    Ok(())
+}
+
+/// Leaves the build's session and lets go of everything that it handed down: ninja waits for a
+/// pipe to close, and a daemon that holds it would hold the build.
+fn detach() {
+    // It fails only for the leader of a process group, which then has no terminal to lose.
+    let _ = rustix::process::setsid();
+    // SAFETY: nothing of ours is open yet beyond the three standard streams.
+    unsafe {
+        libc::close_range(3, libc::c_uint::MAX, 0);
+    }
+}
+
+fn start_log(config: &Config, mode: Mode) {
+    let level = match config.log_level {
+        config::Level::Error => tracing::Level::ERROR,
+        config::Level::Warn => tracing::Level::WARN,
+        config::Level::Info => tracing::Level::INFO,
+        config::Level::Debug => tracing::Level::DEBUG,
+        config::Level::Trace => tracing::Level::TRACE,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_target(false);
+    let file = config
+        .log_file
+        .as_ref()
+        .and_then(|path| OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok());
+    match file {
+        Some(file) => log.with_writer(Mutex::new(file)).init(),
+        None if mode == Mode::Foreground => log.with_writer(io::stderr).init(),
+        None => {}
+    }
+}
+
+enum Ownership {
+    /// The lock is to be held; `None` where the folder cannot be used at all.
+    Ours(Option<File>),
+    /// Another environment's daemon has this folder, and listens there.
+    Theirs(PathBuf),
+}
+
+/// One daemon for one cache folder, whatever environment it was started in.
+fn own_cache_folder(folder: &Path, socket: &Path) -> Ownership {
+    let open = || -> io::Result<File> {
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join("daemon.lock");
+        OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
+    };
+    let Ok(mut file) = open() else { return Ownership::Ours(None) };
+    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        let path = std::fs::read(folder.join("daemon.lock")).unwrap_or_default();
+        let other = PathBuf::from(String::from_utf8_lossy(&path).into_owned());
+        let alive = other != socket && UnixStream::connect(&other).is_ok();
+        // A daemon that is just retiring still holds the lock, but serves nobody new.
+        return if alive { Ownership::Theirs(other) } else { Ownership::Ours(None) };
+    }
+    let written =
+        file.set_len(0).and_then(|()| file.write_all(socket.as_os_str().as_encoded_bytes()));
+    if written.is_err() {
+        tracing::warn!("cannot write {}", folder.join("daemon.lock").display());
+    }
+    Ownership::Ours(Some(file))
+}
+
+/// Makes the daemon that is there reachable under our name too.
+fn refer_to(other: &Path, socket: &Path) -> io::Result<()> {
+    let temporary = socket.with_extension(format!("{}.tmp", std::process::id()));
+    std::os::unix::fs::symlink(other, &temporary)?;
+    std::fs::rename(&temporary, socket)
+}
+
+/// Binds under a temporary name and renames: nobody ever sees a socket that does not listen.
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    let temporary = socket.with_extension(format!("{}.tmp", std::process::id()));
+    let _ = std::fs::remove_file(&temporary);
+    let listener = UnixListener::bind(&temporary)?;
+    std::fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::fs::rename(&temporary, socket)?;
+    Ok(listener)
+}
+
+/// Tells the launcher that waits, and lets go of its pipe.
+fn announce(mode: Mode) {
+    if mode == Mode::Detached {
+        let _ = io::stdout().write_all(b"\n").and_then(|()| io::stdout().flush());
+        if let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
+            let _ = rustix::stdio::dup2_stdout(&null);
+        }
+    }
+}
+
+/// Starts the threads that accept. A thread that gets a call serves it itself: handing it to
+/// another would cost a switch for each hit.
+fn accept(daemon: &Arc<Daemon>, listener: UnixListener) {
+    let listener = Arc::new(listener);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    for _ in 0..WAITING_THREADS_MAX / 2 {
+        spawn_acceptor(daemon, &listener, &waiting);
+    }
+}
+
+fn spawn_acceptor(daemon: &Arc<Daemon>, listener: &Arc<UnixListener>, waiting: &Arc<AtomicUsize>) {
+    let (daemon, listener, waiting) =
+        (Arc::clone(daemon), Arc::clone(listener), Arc::clone(waiting));
+    waiting.fetch_add(1, Ordering::SeqCst);
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let spawned = thread.spawn({
+        let waiting = Arc::clone(&waiting);
+        move || accept_calls(&daemon, &listener, &waiting)
+    });
+    if spawned.is_err() {
+        waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn accept_calls(daemon: &Arc<Daemon>, listener: &Arc<UnixListener>, waiting: &Arc<AtomicUsize>) {
+    loop {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("accept: {error}");
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+        };
+        // Counted as active before it stops counting as waiting, so that the end cannot miss it.
+        let active = daemon.activity.active.fetch_add(1, Ordering::SeqCst);
+        if waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            spawn_acceptor(daemon, listener, waiting);
+        }
+        if active < CONNECTIONS_MAX {
+            serve_guarded(daemon, stream);
+        }
+        daemon.activity.active.fetch_sub(1, Ordering::SeqCst);
+        *lock(&daemon.activity.last) = Instant::now();
+        if waiting.fetch_add(1, Ordering::SeqCst) >= WAITING_THREADS_MAX {
+            waiting.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+    }
+}
+
+/// A fault in serving one call must not end the others: its launcher sees the connection close,
+/// and runs the compiler.
+fn serve_guarded(daemon: &Arc<Daemon>, stream: UnixStream) {
+    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut conversation = Conversation::new(stream);
+        match serve(daemon, &mut conversation) {
+            Ok(()) => {}
+            Err(error) => tracing::debug!("conversation ended: {error}"),
+        }
+    }));
+    if served.is_err() {
+        tracing::error!("a call could not be served because of a fault in rcache");
+    }
+}
+
+fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation) -> io::Result<()> {
+    daemon.activity.calls.fetch_add(1, Ordering::Relaxed);
+    match conversation.request()? {
+        ToDaemon::Compile { caller, terminal, compiler, arguments } => {
+            if make_way(daemon, conversation, &caller)? {
+                return Ok(());
+            }
+            let call = Call { caller, terminal, compiler, arguments };
+            compile::serve(daemon, conversation, &call)
+        }
+        ToDaemon::Ask { caller, question } => {
+            if make_way(daemon, conversation, &caller)? {
+                return Ok(());
+            }
+            admin::answer(daemon, conversation, &caller, &question)
+        }
+        ToDaemon::Ran { .. } => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// A caller of another build is told so; a newer one finds the place free.
+fn make_way(daemon: &Daemon, conversation: &mut Conversation, caller: &Caller) -> io::Result<bool> {
+    if caller.build == BUILD {
+        return Ok(false);
+    }
+    if client::makes_way(BUILD, &caller.build) {
+        retire(daemon);
+    }
+    conversation.send(&ToLauncher::OtherBuild(BUILD.to_owned()))?;
+    Ok(true)
+}
+
+/// From now on nobody finds this daemon; it ends when its last call is served.
+pub fn retire(daemon: &Daemon) {
+    if daemon.activity.retiring.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    tracing::info!("retiring");
+    // Another daemon may already listen under this name.
+    let _ = std::fs::remove_file(&daemon.socket);
+}
+
+fn end(daemon: &Daemon) {
+    let start = Instant::now();
+    while daemon.activity.active.load(Ordering::SeqCst) > 0 && start.elapsed() < RETIRE_MAX {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    bookkeeping::flush(daemon);
+}

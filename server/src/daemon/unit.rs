@@ -1,0 +1,394 @@
+//! One call, understood: settings, compiler, options, source, and the name of its manifest.
+
+use super::Daemon;
+use super::compilers::{Asker, Stop, driver_name};
+use super::conversation::Conversation;
+use crate::launcher_protocol::{Caller, Terminal};
+use cache::compiler::Compiler;
+use cache::file_memo::{Content, FileMemo, WorkingDirectory};
+use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
+use cache::invocation::{Context, Family, Invocation, Phase, Role, Sloppiness};
+use cache::key::{self, Inputs};
+use cache::outcome::{Counter, Uncacheable};
+use cache::outputs::{OutputFile, is_replaceable};
+use cache::scan::{Scan, scan_definition};
+use cache::{entry::PartKind, environment};
+use config::{CompilerCheck, Config, Environment};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Variables that shape how diagnostics look, besides the terminal.
+const LOOK_VARIABLES: [&str; 12] = [
+    "CLICOLOR_FORCE",
+    "COLORTERM",
+    "COLUMNS",
+    "GCC_COLORS",
+    "GCC_URLS",
+    "KONSOLE_VERSION",
+    "NO_COLOR",
+    "TERM",
+    "TERM_PROGRAM",
+    "TERM_URLS",
+    "VTE_VERSION",
+    "WT_SESSION",
+];
+
+/// A compiler call as it arrived.
+#[derive(Debug)]
+pub struct Call {
+    /// Who calls.
+    pub caller: Caller,
+    /// Where diagnostics go.
+    pub terminal: Terminal,
+    /// Path of the compiler.
+    pub compiler: PathBuf,
+    /// The words after it.
+    pub arguments: Vec<OsString>,
+}
+
+/// A compiler call, understood.
+pub struct Unit<'c> {
+    /// The call.
+    pub call: &'c Call,
+    /// Its settings.
+    pub config: &'c Config,
+    /// Its variables.
+    pub environment: Environment<'c>,
+    /// Its working directory.
+    pub here: WorkingDirectory,
+    /// When it arrived.
+    pub now: SystemTime,
+    /// Its compiler.
+    pub compiler: Arc<Compiler>,
+    /// Its options.
+    pub invocation: Invocation,
+    /// The files that it writes and that are kept.
+    pub outputs: Vec<OutputFile>,
+    /// The source.
+    pub source: Content,
+    /// What the source can make the compiler look for.
+    pub scan: Arc<Scan>,
+    /// The same for the macros of the command line.
+    pub definitions: Vec<Scan>,
+    /// How its diagnostics look.
+    pub look: Digest,
+    /// The name of its manifest.
+    pub key: Digest,
+    identity: Vec<u8>,
+    key_environment: Vec<(&'static str, &'c [u8])>,
+    working_directories: Vec<&'c Path>,
+    other_files: Vec<(PathBuf, Digest)>,
+}
+
+impl<'c> Unit<'c> {
+    /// Understands a call; lets the launcher run probes where the compiler is new.
+    pub fn understand(
+        daemon: &Daemon,
+        conversation: &mut Conversation,
+        call: &'c Call,
+        config: &'c Config,
+    ) -> Result<Unit<'c>, Stop> {
+        let environment = Environment::new(&call.caller.environment);
+        let here = working_directory(&call.caller)?;
+        let now = SystemTime::now();
+        let mut asker =
+            Asker { conversation, environment: &environment, here: &here, memo: &daemon.memo, now };
+        let key_environment = key_environment(call, config)?;
+        let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
+        let outputs = outputs(&invocation, &here, call.caller.umask)?;
+        let (source, scan) = daemon
+            .memo
+            .scanned(&here, &invocation.source, now)
+            .map_err(|_| refuse(Counter::BadInputFile, invocation.source.to_string_lossy()))?;
+        refuse_source(&scan, &compiler, &invocation, config)?;
+        let identity = identity(&compiler, call, config, &mut asker)?;
+        let other_files = other_files(&invocation, config, &daemon.memo, &here, now)?;
+        let working_directories = working_directories(&invocation, call, config, &here);
+        let definitions = definitions(&invocation);
+        let look = look(call);
+        let mut unit = Unit {
+            call,
+            config,
+            environment: environment.clone(),
+            here,
+            now,
+            compiler,
+            invocation,
+            outputs,
+            source,
+            scan,
+            definitions,
+            look,
+            key: Digest::of(&[]),
+            identity,
+            key_environment,
+            working_directories,
+            other_files,
+        };
+        let mut hasher = key::source_hasher();
+        key::source_key(&unit.inputs(), &mut hasher);
+        unit.key = hasher.finish();
+        Ok(unit)
+    }
+
+    /// What goes into the keys.
+    pub fn inputs(&self) -> Inputs<'_> {
+        Inputs {
+            namespace: &self.config.namespace,
+            compiler: &self.identity,
+            driver_name: driver_name(&self.call.compiler),
+            target_options: if self.invocation.native {
+                &self.compiler.banner.target_options
+            } else {
+                &[]
+            },
+            invocation: &self.invocation,
+            environment: &self.key_environment,
+            working_directories: &self.working_directories,
+            source: self.source.digest,
+            other_files: &self.other_files,
+        }
+    }
+
+    /// The source key's fields, readable.
+    pub fn key_fields(&self) -> KeyRecorder {
+        let mut recorder = KeyRecorder::default();
+        key::source_key(&self.inputs(), &mut recorder);
+        recorder
+    }
+
+    /// Identifies the source file over all calls, for `explain`.
+    pub fn source_name(&self) -> Digest {
+        let mut hasher = KeyHasher::new("rcache source name 1");
+        let path = self.call.caller.working_directory.join(&self.invocation.source);
+        hasher.field("path", path.as_os_str().as_bytes());
+        hasher.finish()
+    }
+
+    /// Whether the values of time macros are fixed by SOURCE_DATE_EPOCH (gcc 7 and later; clang
+    /// only from 16 on, and it is not relied on there).
+    pub fn has_fixed_time(&self) -> bool {
+        self.compiler.banner.family == Family::Gcc
+            && self.environment.get("SOURCE_DATE_EPOCH").is_some()
+    }
+
+    /// Whether the outputs of a file with these traits depend on when it is compiled.
+    pub fn depends_on_time(&self, scan: &Scan) -> bool {
+        let fixed = self.has_fixed_time() && !scan.timestamp && !scan.may_build_time_macro;
+        scan.any_time_macro() && !fixed && !self.config.sloppiness.time_macros
+    }
+}
+
+fn refuse(counter: Counter, detail: impl Into<String>) -> Stop {
+    Stop::Uncacheable(Uncacheable::new(counter, detail))
+}
+
+/// The daemon must see the same folder there as the caller does: not so across containers.
+fn working_directory(caller: &Caller) -> Result<WorkingDirectory, Stop> {
+    let elsewhere = || refuse(Counter::PassedThrough, "the daemon sees another working directory");
+    let here = WorkingDirectory::open(&caller.working_directory).map_err(|_| elsewhere())?;
+    if here.id == caller.working_directory_id { Ok(here) } else { Err(elsewhere()) }
+}
+
+fn key_environment<'c>(
+    call: &'c Call,
+    config: &Config,
+) -> Result<Vec<(&'static str, &'c [u8])>, Stop> {
+    let variables = call.caller.environment.iter();
+    let variables = variables.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    environment::key_fields(variables, config.sloppiness.locale).map_err(Stop::Uncacheable)
+}
+
+/// The family decides how the options are read, and the options decide which tools run: so the
+/// driver is asked twice where there are options of the second kind.
+fn identify(
+    daemon: &Daemon,
+    call: &Call,
+    config: &Config,
+    asker: &mut Asker,
+) -> Result<(Invocation, Arc<Compiler>), Stop> {
+    let plain = vec!["-x".into(), "c".into()];
+    let driver = daemon.compilers.identify(&call.compiler, plain, asker)?;
+    let name = driver_name(&call.compiler).as_bytes();
+    let context = Context {
+        family: driver.banner.family,
+        version_major: driver.banner.version_major,
+        cwd: &call.caller.working_directory,
+        base_dir: &config.base_dir,
+        ignore_options: &config.ignore_options,
+        sloppiness: Sloppiness {
+            random_seed: config.sloppiness.random_seed,
+            gcno_cwd: config.sloppiness.gcno_cwd,
+        },
+        cxx_driver: name.windows(2).any(|window| window == b"++"),
+    };
+    let invocation = Invocation::parse(&call.arguments, &context).map_err(Stop::Uncacheable)?;
+    let mut arguments = invocation.target_arguments();
+    arguments.extend(["-x".into(), invocation.language.name().into()]);
+    let compiler = daemon.compilers.identify(&call.compiler, arguments, asker)?;
+    Ok((invocation, compiler))
+}
+
+fn outputs(
+    invocation: &Invocation,
+    here: &WorkingDirectory,
+    umask: u32,
+) -> Result<Vec<OutputFile>, Stop> {
+    let mut outputs = Vec::new();
+    if let Some(path) = &invocation.output {
+        outputs.push(OutputFile { kind: PartKind::Object, path: path.clone() });
+    }
+    if let Some(depfile) = &invocation.depfile {
+        outputs.push(OutputFile { kind: PartKind::Depfile, path: depfile.path.clone() });
+    }
+    for (kind, path) in &invocation.side_outputs {
+        outputs.push(OutputFile { kind: *kind, path: path.clone() });
+    }
+    match outputs.iter().find(|output| !is_replaceable(here, &output.path, umask)) {
+        Some(output) => Err(refuse(Counter::BadOutputFile, output.path.to_string_lossy())),
+        None => Ok(outputs),
+    }
+}
+
+/// What is known from the source alone to be beyond rcache.
+fn refuse_source(
+    scan: &Scan,
+    compiler: &Compiler,
+    invocation: &Invocation,
+    config: &Config,
+) -> Result<(), Stop> {
+    if scan.disabled {
+        return Err(refuse(Counter::Disabled, "the source says so"));
+    }
+    if scan.module_directives && invocation.language.is_preprocessed_by_the_compiler() {
+        return Err(refuse(Counter::CouldNotUseModules, "module directive in the source"));
+    }
+    match unsupported_directive(scan, compiler, invocation, config) {
+        Some(what) => Err(refuse(Counter::UnsupportedCodeDirective, what)),
+        None => Ok(()),
+    }
+}
+
+/// A directive that reads files which no dependency list names.
+pub fn unsupported_directive(
+    scan: &Scan,
+    compiler: &Compiler,
+    invocation: &Invocation,
+    config: &Config,
+) -> Option<&'static str> {
+    // GNU as reports what it read; clang's assembler does not. Under -S nothing is assembled.
+    let assembles = compiler.banner.family == Family::Clang || invocation.records_command_line;
+    let unreported = assembles
+        && (invocation.phase == Phase::Object || invocation.language.is_assembly())
+        && !config.sloppiness.incbin;
+    if scan.assembler_includes && unreported {
+        return Some(".incbin or .include");
+    }
+    if scan.embed {
+        return Some("#embed");
+    }
+    scan.pragma_dependency.then_some("a pragma that reads a file")
+}
+
+/// What stands for the compiler in the keys, as `compiler_check` says.
+fn identity(
+    compiler: &Compiler,
+    call: &Call,
+    config: &Config,
+    asker: &mut Asker,
+) -> Result<Vec<u8>, Stop> {
+    let version = compiler.banner.version.as_bytes();
+    match &config.compiler_check {
+        CompilerCheck::Content => Ok(compiler.digest.to_string().into_bytes()),
+        CompilerCheck::Mtime => {
+            let failed = |_| refuse(Counter::CompilerCheckFailed, "mtime");
+            let stat = asker.here.stat(&call.compiler).map_err(failed)?;
+            Ok(format!("{} {}.{}", stat.st_size, stat.st_mtime, stat.st_mtime_nsec).into_bytes())
+        }
+        CompilerCheck::None => Ok(version.to_vec()),
+        CompilerCheck::String(text) => Ok([version, b" ", text.as_bytes()].concat()),
+        CompilerCheck::Command(command) => {
+            let compiler = call.compiler.to_string_lossy();
+            let command = command.replace("%compiler%", &compiler);
+            let order = crate::launcher_protocol::Run {
+                program: "/bin/sh".into(),
+                arguments: vec![b"-c".to_vec(), command.into_bytes()],
+                ..Default::default()
+            };
+            let mut captured = asker.conversation.run(order, 0)?;
+            if !captured.succeeded() {
+                return Err(refuse(Counter::CompilerCheckFailed, "the command failed"));
+            }
+            Ok([captured.stdout()?, captured.stderr()?].concat())
+        }
+    }
+}
+
+/// Files besides source and headers: profile data and the like, and `extra_files_to_hash`.
+fn other_files(
+    invocation: &Invocation,
+    config: &Config,
+    memo: &FileMemo,
+    here: &WorkingDirectory,
+    now: SystemTime,
+) -> Result<Vec<(PathBuf, Digest)>, Stop> {
+    let paths = invocation.read_files.iter().chain(&config.extra_files_to_hash);
+    paths
+        .map(|path| match memo.content(here, path, now) {
+            Ok(content) => Ok((path.clone(), content.digest)),
+            Err(_) => Err(refuse(Counter::BadInputFile, path.to_string_lossy())),
+        })
+        .collect()
+}
+
+/// gcc and clang take PWD for the working directory where it is the same folder (getpwd in
+/// libiberty, llvm::sys::fs::current_path).
+fn working_directories<'c>(
+    invocation: &Invocation,
+    call: &'c Call,
+    config: &Config,
+    here: &WorkingDirectory,
+) -> Vec<&'c Path> {
+    if !invocation.uses_working_directory || !config.hash_dir {
+        return Vec::new();
+    }
+    let real = call.caller.working_directory.as_path();
+    let apparent = call.caller.variable("PWD").map(Path::new).filter(|apparent| {
+        let stat = here.stat(apparent);
+        apparent.is_absolute() && stat.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == here.id)
+    });
+    [Some(real), apparent].into_iter().flatten().collect()
+}
+
+/// The macros of the command line are source text as well.
+fn definitions(invocation: &Invocation) -> Vec<Scan> {
+    let arguments = invocation.arguments.iter().filter(|argument| argument.role == Role::Macro);
+    arguments
+        .filter_map(|argument| {
+            let words: Vec<&[u8]> = argument.words.iter().map(|word| word.as_bytes()).collect();
+            let text = match words.as_slice() {
+                [_, text] => text,
+                [word] => word.strip_prefix(b"-D")?,
+                _ => return None,
+            };
+            Some(scan_definition(text))
+        })
+        .collect()
+}
+
+/// Everything that shapes how diagnostics look.
+fn look(call: &Call) -> Digest {
+    let mut hasher = KeyHasher::new("rcache look of diagnostics 1");
+    hasher.field("terminal", &[u8::from(call.terminal.stderr)]);
+    hasher.field("columns", &call.terminal.columns.to_le_bytes());
+    for name in LOOK_VARIABLES {
+        if let Some(value) = call.caller.variable(name) {
+            hasher.field("variable", name.as_bytes());
+            hasher.field("value", value.as_bytes());
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,157 @@
+//! Running a program for the daemon, in the caller's process: Ctrl-C, nice, ulimit, cgroups and the jobserver keep their meaning.
+
+use crate::launcher_protocol::{Run, ToDaemon, descriptor_mark};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// Programs that rcache starts see this, so that an rcache below them stands aside.
+pub const INSIDE_VARIABLE: (&str, &str) = ("RCACHE_DISABLE", "1");
+
+/// A program that was run for the daemon.
+pub struct Ran {
+    /// As waitpid gives it.
+    pub status: i32,
+    /// What it wrote to standard output.
+    pub stdout: File,
+    /// What it wrote to standard error.
+    pub stderr: File,
+    usage: libc::rusage,
+}
+
+impl Ran {
+    /// What the daemon wants to know.
+    pub fn report(&self) -> ToDaemon {
+        ToDaemon::Ran {
+            status: self.status,
+            user_us: microseconds(self.usage.ru_utime),
+            system_us: microseconds(self.usage.ru_stime),
+        }
+    }
+}
+
+fn microseconds(time: libc::timeval) -> u64 {
+    time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64
+}
+
+/// Runs a program with the descriptors that the daemon handed over: stdout, stderr, and files
+/// that arguments name by their marks.
+pub fn run(order: &Run, descriptors: Vec<OwnedFd>) -> io::Result<Ran> {
+    let mut descriptors = descriptors.into_iter();
+    let (Some(stdout), Some(stderr)) = (descriptors.next(), descriptors.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let (stdout, mut stderr) = (File::from(stdout), File::from(stderr));
+    let extras: Vec<OwnedFd> = descriptors.collect();
+    for extra in &extras {
+        rustix::io::fcntl_setfd(extra, rustix::io::FdFlags::empty())?;
+    }
+    let pseudo_terminal = if order.terminal { Some(PseudoTerminal::open()?) } else { None };
+    let mut command = Command::new(&order.program);
+    command
+        .args(order.arguments.iter().map(|argument| place_descriptors(argument, &extras)))
+        .env(INSIDE_VARIABLE.0, INSIDE_VARIABLE.1)
+        .envs(order.environment.iter().filter_map(|variable| split_variable(variable)))
+        .stdout(Stdio::from(stdout.as_fd().try_clone_to_owned()?))
+        .stderr(match &pseudo_terminal {
+            Some(pair) => Stdio::from(pair.program_side.try_clone()?),
+            None => Stdio::from(stderr.as_fd().try_clone_to_owned()?),
+        });
+    // distcc and icecc as a prefix write their own noise here, so that it is not cached.
+    let noise = io::stderr().as_fd().try_clone_to_owned()?;
+    if order.compile {
+        rustix::io::fcntl_setfd(&noise, rustix::io::FdFlags::empty())?;
+        command.env("UNCACHED_ERR_FD", noise.as_raw_fd().to_string());
+    } else {
+        command.stdin(Stdio::null());
+    }
+    // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    drop(command);
+    if let Some(pair) = pseudo_terminal {
+        pair.copy_to(&mut stderr);
+    }
+    let (status, usage) = wait(child.id());
+    Ok(Ran { status, stdout, stderr, usage })
+}
+
+fn split_variable(variable: &[u8]) -> Option<(&OsStr, &OsStr)> {
+    let equals = variable.iter().position(|&byte| byte == b'=')?;
+    Some((OsStr::from_bytes(&variable[..equals]), OsStr::from_bytes(&variable[equals + 1..])))
+}
+
+/// Replaces marks by the paths under which the program finds the descriptors.
+fn place_descriptors(argument: &[u8], extras: &[OwnedFd]) -> OsString {
+    let mut placed = argument.to_vec();
+    for (n, extra) in extras.iter().enumerate() {
+        let mark = descriptor_mark(n);
+        if let Some(at) = placed.windows(mark.len()).position(|window| window == mark) {
+            let path = format!("/proc/self/fd/{}", extra.as_raw_fd());
+            placed.splice(at..at + mark.len(), path.into_bytes());
+        }
+    }
+    OsString::from_vec(placed)
+}
+
+fn wait(process: u32) -> (i32, libc::rusage) {
+    let mut status = 0;
+    // SAFETY: rusage is plain data, and wait4 only writes to the two places it is given.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        while libc::wait4(process as libc::pid_t, &mut status, 0, &mut usage) < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+        (status, usage)
+    }
+}
+
+/// A terminal of the caller's width, so that the compiler prints colours, links and carets as it
+/// would without rcache.
+struct PseudoTerminal {
+    our_side: File,
+    program_side: File,
+}
+
+impl PseudoTerminal {
+    fn open() -> io::Result<PseudoTerminal> {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        use rustix::termios::{OutputModes, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+        let our_side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&our_side)?;
+        unlockpt(&our_side)?;
+        let name = ptsname(&our_side, Vec::new())?;
+        let program_side = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(OsStr::from_bytes(name.as_bytes()))?;
+        // No translation of line ends: the caller's terminal does that.
+        let mut attributes = tcgetattr(&program_side)?;
+        attributes.output_modes -= OutputModes::OPOST;
+        tcsetattr(&program_side, rustix::termios::OptionalActions::Now, &attributes)?;
+        if let Ok(size) = tcgetwinsize(io::stderr()) {
+            tcsetwinsize(&program_side, size)?;
+        }
+        Ok(PseudoTerminal { our_side: File::from(our_side), program_side })
+    }
+
+    /// Copies until the last process that holds the program's side has closed it (EIO).
+    fn copy_to(mut self, file: &mut File) {
+        drop(self.program_side);
+        let mut block = [0; 16 << 10];
+        while let Ok(count) = self.our_side.read(&mut block) {
+            if count == 0 || file.write_all(&block[..count]).is_err() {
+                break;
+            }
+        }
+    }
+}

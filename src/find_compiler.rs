@@ -1,0 +1,134 @@
+//! Which file is the real compiler: the next of its name in PATH that is no wrapper.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Programs that stand in for compilers under the compilers' names.
+const WRAPPERS: [&str; 6] = ["rcache", "ccache", "distcc", "sccache", "icecc", "buildcache"];
+
+/// Whether a file name means rcache itself and not a compiler.
+pub fn is_own_name(file_name: &OsStr) -> bool {
+    file_name.as_bytes().starts_with(b"rcache")
+}
+
+/// The compiler that `name` means: a path is taken as it is, a bare name is looked up in `path`
+/// (the value of PATH). What turns out to be a wrapper is skipped for the next file of that name.
+pub fn find(name: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
+    let own = own_binary();
+    if name.as_bytes().contains(&b'/') {
+        let given = PathBuf::from(name);
+        if !is_wrapper(&given, own.as_ref()) {
+            return Ok(given);
+        }
+    }
+    let file_name = Path::new(name).file_name().unwrap_or(name);
+    std::env::split_paths(path)
+        .map(|folder| folder.join(file_name))
+        .find(|candidate| is_program(candidate) && !is_wrapper(candidate, own.as_ref()))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{}: no such compiler in PATH", name.to_string_lossy()),
+            )
+        })
+}
+
+/// Whether this is a file that can be executed.
+pub fn is_program(candidate: &Path) -> bool {
+    fs::metadata(candidate)
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The running binary, and its metadata.
+pub struct OwnBinary {
+    path: PathBuf,
+    metadata: Metadata,
+}
+
+/// The running binary; `None` where /proc is not mounted.
+pub fn own_binary() -> Option<OwnBinary> {
+    let path = PathBuf::from("/proc/self/exe");
+    let metadata = fs::metadata(&path).ok()?;
+    Some(OwnBinary { path, metadata })
+}
+
+/// Whether `candidate` is rcache (as a symlink, a hard link or a copy) or another wrapper.
+pub fn is_wrapper(candidate: &Path, own: Option<&OwnBinary>) -> bool {
+    let Ok(real) = fs::canonicalize(candidate) else { return false };
+    let real_name = real.file_name().unwrap_or_default().as_bytes();
+    if WRAPPERS.iter().any(|wrapper| real_name.starts_with(wrapper.as_bytes())) {
+        return true;
+    }
+    let (Some(own), Ok(found)) = (own, fs::metadata(&real)) else { return false };
+    let same_file = (found.dev(), found.ino()) == (own.metadata.dev(), own.metadata.ino());
+    same_file || (found.len() == own.metadata.len() && same_content(&real, &own.path))
+}
+
+/// Only reached by a file of exactly our size, so it may read everything.
+fn same_content(left: &Path, right: &Path) -> bool {
+    const BLOCK_BYTES: usize = 1 << 16;
+    let (Ok(mut left), Ok(mut right)) = (fs::File::open(left), fs::File::open(right)) else {
+        return false;
+    };
+    let (mut left_block, mut right_block) = (vec![0; BLOCK_BYTES], vec![0; BLOCK_BYTES]);
+    loop {
+        let Ok(count) = left.read(&mut left_block) else { return false };
+        if count == 0 {
+            return true;
+        }
+        if right.read_exact(&mut right_block[..count]).is_err()
+            || left_block[..count] != right_block[..count]
+        {
+            return false;
+        }
+    }
+}
+
+/// The value of PATH, or what a shell would use without one.
+pub fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn program(path: &Path, content: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn wrappers_are_skipped_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        program(&at("opt/ccache"), "x");
+        program(&at("opt/distcc-3"), "x");
+        program(&at("real/gcc"), "real");
+        fs::create_dir_all(at("links")).unwrap();
+        fs::create_dir_all(at("more")).unwrap();
+        fs::create_dir_all(at("own")).unwrap();
+        symlink(at("opt/ccache"), at("links/gcc")).unwrap();
+        symlink(at("opt/distcc-3"), at("more/gcc")).unwrap();
+        // The test binary plays rcache: a symlink, and a copy.
+        let own = fs::canonicalize("/proc/self/exe").unwrap();
+        symlink(&own, at("own/gcc")).unwrap();
+        fs::create_dir_all(at("copy")).unwrap();
+        fs::copy(&own, at("copy/gcc")).unwrap();
+
+        let path = std::env::join_paths(
+            ["nowhere", "links", "own", "more", "copy", "real"].map(|name| at(name)),
+        )
+        .unwrap();
+        assert_eq!(find(OsStr::new("gcc"), &path).unwrap(), at("real/gcc"));
+        assert_eq!(find(at("own/gcc").as_os_str(), &path).unwrap(), at("real/gcc"));
+        assert_eq!(find(at("real/gcc").as_os_str(), &path).unwrap(), at("real/gcc"));
+        assert_eq!(find(OsStr::new("g++"), &path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
