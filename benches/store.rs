@@ -13,6 +13,8 @@ use cache::store::{EntryKind, Limits, SaveOptions, Store};
 
 const ENTRIES: u64 = 100_000;
 const LOOKUPS: u64 = 20_000;
+const OBJECT_SIZE_BYTES: usize = 300_000;
+const LARGE_LOADS: usize = 200;
 /// As the daemon would: entries saved between two flushes.
 const SAVES_PER_FLUSH: u64 = 2_000;
 
@@ -39,6 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (flushed, ()) = timed(|| Ok(store.flush(SystemTime::now())?))?;
     println!("flush {LOOKUPS} uses     {flushed:>10.1?}");
     println!("memory after lookups  {:>10}", memory()?);
+
+    large_object(&store)?;
 
     let limits = Limits { max_files: entries - 1, max_size_bytes: 0 };
     let (evicted, report) = timed(|| Ok(store.evict(limits, SystemTime::now())?))?;
@@ -92,6 +96,29 @@ fn lookups(what: &str, store: &Store, entries: u64, first: u64) -> Result<(), Bo
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     println!("{what:<21} {:>10.1?} p50, {:.1?} p99, {:.1?} at most", at(50), at(99), at(100));
+    Ok(())
+}
+
+/// Saves and loads an object of ordinary size, made of this program's own code.
+fn large_object(store: &Store) -> Result<(), Box<dyn Error>> {
+    let mut code = std::fs::read(std::env::current_exe()?)?;
+    code.drain(..code.len() / 2);
+    code.truncate(OBJECT_SIZE_BYTES);
+    let mut entry = Entry::default();
+    entry.push(PartKind::Object, code);
+    for (what, compression) in [("compressed", Some(1)), ("as it is", None)] {
+        let options =
+            SaveOptions { compression, compile_time: Duration::ZERO, kind: EntryKind::Result };
+        let key = Digest::of(what.as_bytes());
+        let (saved, ()) = timed(|| Ok(store.save(key, &entry, options)?))?;
+        let mut times = Vec::new();
+        for _ in 0..LARGE_LOADS {
+            times.push(timed(|| Ok(black_box(store.load(key))))?.0);
+        }
+        times.sort_unstable();
+        let median = times[LARGE_LOADS / 2];
+        println!("{OBJECT_SIZE_BYTES} bytes, {what:<10} {saved:.1?} save, {median:.1?} load p50");
+    }
     Ok(())
 }
 

@@ -71,7 +71,7 @@ mod tests {
     fn rows() -> Vec<Row> {
         let row = |number: u8| Row {
             key: Digest::of(&[number]),
-            kind: if number % 2 == 0 { EntryKind::Result } else { EntryKind::Manifest },
+            kind: if number.is_multiple_of(2) { EntryKind::Result } else { EntryKind::Manifest },
             bytes: 10,
             last_use: i64::from(number),
             compile_time_ms: 0,

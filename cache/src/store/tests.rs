@@ -370,7 +370,7 @@ fn what_is_no_readable_file_is_a_miss() {
     symlink("/dev/zero", scene.blob(3)).unwrap();
     assert_eq!(scene.present(5), [4]);
     // Root may read it even so; anyone else must miss.
-    fs::set_permissions(scene.blob(4), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(scene.blob(4), fs::Permissions::from_mode(0o000)).unwrap();
     let expected = if rustix::process::geteuid().is_root() { vec![4] } else { vec![] };
     assert_eq!(scene.present(5), expected);
 }
@@ -383,6 +383,19 @@ fn eviction_goes_on_around_what_it_cannot_remove() {
     scene.trim(Some(0), None, at(200)).unwrap();
     assert_eq!(scene.present(10), [0; 0]);
     assert_eq!(scene.totals().files, 1);
+}
+
+#[test]
+fn eviction_spares_what_is_used_or_saved_meanwhile() {
+    let scene = Scene::with_entries(4);
+    let rows = scene.with_index(|index| index.oldest(i64::MAX, 10)).unwrap();
+    assert_eq!(rows.len(), 4);
+    scene.load(key(1)).unwrap();
+    scene.save(2);
+    let step = scene.remove_blobs(&rows);
+    assert_eq!(step.removed, [key(0), key(3)]);
+    assert_eq!(step.kept, [key(1), key(2)]);
+    assert_eq!(scene.present(4), [1, 2]);
 }
 
 #[test]
