@@ -159,6 +159,12 @@ impl Blobs {
         fs::remove_file(&path).ok().map(|()| metadata.len())
     }
 
+    /// The blobs below `store/` whose first byte is `shard`, in order, with their lengths in bytes.
+    pub fn blobs_of_shard(&self, shard: u8) -> io::Result<Vec<(Digest, u64)>> {
+        let keys = self.keys_of_shard(shard)?;
+        Ok(keys.into_iter().filter_map(|key| Some((key, self.length(key)?))).collect())
+    }
+
     /// The keys below `store/` whose first byte is `shard`, in order.
     pub fn keys_of_shard(&self, shard: u8) -> io::Result<Vec<Digest>> {
         let folder = self.store().join(format!("{shard:02x}"));

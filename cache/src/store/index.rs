@@ -260,18 +260,20 @@ impl Index {
         self.summary()
     }
 
-    /// The keys whose first byte is `shard`, in order.
-    pub fn keys_of_shard(&self, shard: u8) -> rusqlite::Result<Vec<Digest>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT key FROM entries WHERE key BETWEEN ?1 AND ?2 ORDER BY key")?;
+    /// The entries whose first byte is `shard`, in order, with their lengths in bytes.
+    pub fn entries_of_shard(&self, shard: u8) -> rusqlite::Result<Vec<(Digest, u64)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT key, bytes FROM entries WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
+        )?;
         let (mut first, mut last) = ([0x00; Digest::LEN], [0xff; Digest::LEN]);
         (first[0], last[0]) = (shard, shard);
-        let keys = statement.query_map([first, last], |row| row.get(0).map(Digest))?;
-        keys.collect()
+        let entries = statement.query_map([first, last], |row| {
+            Ok((Digest(row.get(0)?), row.get::<_, i64>(1)?.max(0) as u64))
+        })?;
+        entries.collect()
     }
 
-    /// Adds rows of blobs that had none, and drops rows that have no blob.
+    /// Puts in rows as the blobs have them, and drops rows that have no blob.
     pub fn reconcile(&mut self, adopted: &[Row], dropped: &[Digest]) -> rusqlite::Result<Summary> {
         let transaction = begin(&mut self.connection)?;
         for row in adopted {

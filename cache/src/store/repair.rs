@@ -28,11 +28,13 @@ pub(super) struct Walk {
     pub next: Option<u16>,
 }
 
-/// Where two sorted lists of keys differ.
+/// Where blobs and rows differ.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Differences {
-    only_blobs: Vec<Digest>,
-    only_rows: Vec<Digest>,
+    /// Blobs without a row, or with one that has another length.
+    unknown_blobs: Vec<Digest>,
+    /// Rows without a blob.
+    empty_rows: Vec<Digest>,
 }
 
 impl Store {
@@ -184,22 +186,22 @@ impl Store {
 
     fn reconcile_shard(&self, shard: u8) -> Result<(), StoreError> {
         let summary = self.with_index(|index| {
-            let rows = index.keys_of_shard(shard)?;
-            let blobs = match self.blobs.keys_of_shard(shard) {
+            let rows = index.entries_of_shard(shard)?;
+            let blobs = match self.blobs.blobs_of_shard(shard) {
                 Ok(blobs) => blobs,
                 Err(error) => {
                     tracing::debug!("cannot list folder {shard:02x} of the store: {error}");
                     return Ok(None);
                 }
             };
-            let Differences { only_blobs, only_rows } = differences(&blobs, &rows);
-            if only_blobs.is_empty() && only_rows.is_empty() {
+            let Differences { unknown_blobs, empty_rows } = differences(&blobs, &rows);
+            if unknown_blobs.is_empty() && empty_rows.is_empty() {
                 return Ok(None);
             }
             let adopted: Vec<Row> =
-                only_blobs.into_iter().filter_map(|key| self.adopt(key)).collect();
+                unknown_blobs.into_iter().filter_map(|key| self.adopt(key)).collect();
             let dropped: Vec<Digest> =
-                only_rows.into_iter().filter(|&key| self.is_lost(key)).collect();
+                empty_rows.into_iter().filter(|&key| self.is_lost(key)).collect();
             index.reconcile(&adopted, &dropped).map(Some)
         })?;
         if let Some(summary) = summary {
@@ -208,7 +210,7 @@ impl Store {
         Ok(())
     }
 
-    /// The row of a blob that has none. One that is no whole blob is removed.
+    /// The row that a blob should have. A file that is no whole blob is removed.
     fn adopt(&self, key: Digest) -> Option<Row> {
         // Held, so that no save puts another blob there meanwhile.
         let pending = lock(&self.pending);
@@ -252,12 +254,18 @@ impl Blobs {
     }
 }
 
-/// Compares keys of blobs with keys of rows, both in order.
-fn differences(blobs: &[Digest], rows: &[Digest]) -> Differences {
-    let missing_in = |keys: &[Digest], others: &[Digest]| {
-        keys.iter().copied().filter(|key| others.binary_search(key).is_err()).collect()
+/// Compares blobs with rows: keys and lengths, both in the order of the keys.
+fn differences(blobs: &[(Digest, u64)], rows: &[(Digest, u64)]) -> Differences {
+    let has_key = |&(key, _): &(Digest, u64)| {
+        blobs.binary_search_by_key(&key, |&(blob_key, _)| blob_key).is_ok()
     };
-    Differences { only_blobs: missing_in(blobs, rows), only_rows: missing_in(rows, blobs) }
+    let keys = |entries: Vec<&(Digest, u64)>| entries.into_iter().map(|&(key, _)| key).collect();
+    Differences {
+        unknown_blobs: keys(
+            blobs.iter().filter(|blob| rows.binary_search(blob).is_err()).collect(),
+        ),
+        empty_rows: keys(rows.iter().filter(|row| !has_key(row)).collect()),
+    }
 }
 
 /// Removes up to `count` files and folders below `trash`; how many went.
@@ -304,12 +312,17 @@ mod tests {
 
     #[test]
     fn differences_go_both_ways() {
-        let keys = |numbers: &[u8]| -> Vec<Digest> {
-            numbers.iter().map(|&number| Digest([number; Digest::LEN])).collect()
+        let key = |number: u8| Digest([number; Digest::LEN]);
+        let entries = |numbers: &[(u8, u64)]| -> Vec<(Digest, u64)> {
+            numbers.iter().map(|&(number, length)| (key(number), length)).collect()
         };
-        assert_eq!(differences(&keys(&[1, 2]), &keys(&[1, 2])), Differences::default());
-        let expected = Differences { only_blobs: keys(&[1, 4]), only_rows: keys(&[3]) };
-        assert_eq!(differences(&keys(&[1, 2, 4]), &keys(&[2, 3])), expected);
+        let same = entries(&[(1, 10), (2, 20)]);
+        assert_eq!(differences(&same, &same), Differences::default());
+        let blobs = entries(&[(1, 10), (2, 20), (4, 40), (5, 50)]);
+        let rows = entries(&[(2, 20), (3, 30), (5, 51)]);
+        let expected =
+            Differences { unknown_blobs: vec![key(1), key(4), key(5)], empty_rows: vec![key(3)] };
+        assert_eq!(differences(&blobs, &rows), expected);
     }
 
     #[test]

@@ -537,10 +537,14 @@ fn killed_before_the_index_was_written() {
     let mut scene = Scene::with_entries(3);
     scene.save(3);
     Store::save(&scene, key(100), &manifest(1), MANIFEST).unwrap();
+    scene.flush(at(101));
+    scene.save(4);
+    let longer = Entry { parts: [entry(2).parts, manifest(2).parts].concat() };
+    Store::save(&scene, key(100), &longer, MANIFEST).unwrap();
     scene.kill();
-    assert_eq!(scene.present(4), [0, 1, 2, 3]);
+    assert_eq!(scene.present(5), [0, 1, 2, 3, 4]);
     sweep_all(&scene);
-    assert_eq!(scene.totals().files, 4);
+    assert_eq!(scene.totals().files, 5);
     scene.assert_totals_match_files();
 }
 

@@ -6,7 +6,8 @@ use super::*;
 
 const KEYS: u64 = 60;
 const OPERATIONS: usize = 400;
-const FIXED_SEEDS: std::ops::Range<u64> = 1..9;
+/// The last: a crash after an entry was replaced by a longer one.
+const FIXED_SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 1_795_491_572_430_420_436];
 
 /// xorshift64*: the same numbers for the same seed, everywhere.
 struct Random(u64);
@@ -184,7 +185,7 @@ fn run(seed: u64) {
 
 #[test]
 fn the_store_does_as_its_model_with_fixed_seeds() {
-    FIXED_SEEDS.for_each(run);
+    FIXED_SEEDS.into_iter().for_each(run);
 }
 
 #[test]
