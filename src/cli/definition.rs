@@ -45,6 +45,8 @@ pub fn command() -> Command {
         .about("A compiler cache for C and C++")
         .override_usage("rcache COMPILER ARGUMENT…\n       rcache SUBCOMMAND [OPTIONS]")
         .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
         .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
         .subcommands([plain("clear", "Remove every cached result"), trim(), settings(), daemon()])
         .subcommands([explain(), link(), doctor(), demo(), completions(), man()])

@@ -64,8 +64,8 @@ fn play(build: &Build, stage: &Stage) -> Result<Vec<Act>, String> {
     for name in ["rcache, cold", "rcache, warm"] {
         acts.push(act(build, stage, name, &bare)?);
     }
-    project::edit_one_unit(stage.folder.path())?;
-    let edited = build.run("edited", None)?;
+    let edited = project::edit_one_unit(stage.folder.path())?;
+    let edited = build.rebuild(&edited)?;
     acts.push(act(build, stage, "rcache, one unit edited", &edited)?);
     Ok(acts)
 }

@@ -23,6 +23,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     if names.is_empty() {
         return Err("no C or C++ compiler was found in PATH; install gcc or clang first".into());
     }
+    let width = names.iter().map(String::len).max().unwrap_or(0);
     let mut text = String::new();
     let mut status = ExitCode::SUCCESS;
     for name in &names {
@@ -34,7 +35,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
                 "left alone: a file of this name is there that is no link to rcache"
             }
         };
-        text.push_str(&format!("{name:20} {line}\n"));
+        text.push_str(&format!("{name:width$}  {line}\n"));
     }
     let shown = folder.display().to_string();
     text.push_str(&format!(

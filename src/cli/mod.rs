@@ -42,10 +42,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let Some((name, options)) = matches.subcommand() else {
-        screen::print(&definition::command().render_help().to_string());
-        return ExitCode::SUCCESS;
-    };
+    let (name, options) = matches.subcommand().expect("a subcommand is required");
     let outcome = match name {
         "stats" => stats::run(options),
         "zero" => store::zero(),

@@ -46,7 +46,7 @@ impl Style {
     /// The text in a colour.
     pub fn paint(self, paint: Paint, text: &str) -> String {
         let code = match paint {
-            _ if self == Style::Plain => return text.to_owned(),
+            _ if self == Style::Plain || text.is_empty() => return text.to_owned(),
             Paint::Bold => "1",
             Paint::Dim => "2",
             Paint::Green => "32",

@@ -26,11 +26,11 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
 fn render(rows: &[Row], style: Style) -> String {
     let width = |texts: Vec<String>| texts.iter().map(|text| text.chars().count()).max();
     let keys = width(rows.iter().map(|row| row.key.to_owned()).collect()).unwrap_or(0);
-    let values = width(rows.iter().map(|row| row.value.to_string()).collect()).unwrap_or(0);
+    let values = width(rows.iter().map(|row| shown(&row.value)).collect()).unwrap_or(0);
     // One long list must not push every origin off the screen.
     let values = values.min(40);
     let line = |row: &Row| {
-        let value = format!("{:values$}", row.value.to_string());
+        let value = format!("{:values$}", shown(&row.value));
         let (value, origin) = match row.origin {
             Origin::Default => (value, style.paint(Paint::Dim, "default")),
             _ => (style.paint(Paint::Bold, &value), row.origin.to_string()),
@@ -38,6 +38,14 @@ fn render(rows: &[Row], style: Style) -> String {
         format!("{:keys$} = {value}  {origin}\n", row.key)
     };
     rows.iter().map(line).collect()
+}
+
+/// A list has blanks between its members, and what is empty is shown as such.
+fn shown(value: &Value) -> String {
+    match value.to_string() {
+        text if text.is_empty() => "(none)".to_owned(),
+        text => text,
+    }
 }
 
 /// `{ KEY: { "value": …, "origin": "default" | "file" | "environment", … } }`
@@ -75,6 +83,7 @@ mod tests {
             Row { key: "disable", value: Value::Bool(false), origin: Origin::Default },
             Row { key: "max_size", value: Value::Text("5.0G".into()), origin: file },
             Row { key: "hosts", value: list, origin: variable },
+            Row { key: "namespace", value: Value::Text(String::new()), origin: Origin::Default },
         ]
     }
 
@@ -83,9 +92,10 @@ mod tests {
         assert_eq!(
             render(&rows(), Style::Plain),
             "\
-disable  = false  default
-max_size = 5.0G   /etc/rcache/rcache.toml:3
-hosts    = a/2 b  RCACHE_HOSTS
+disable   = false   default
+max_size  = 5.0G    /etc/rcache/rcache.toml:3
+hosts     = a/2 b   RCACHE_HOSTS
+namespace = (none)  default
 "
         );
         assert!(render(&rows(), Style::Terminal).contains("\x1b[2mdefault\x1b[0m"));
@@ -104,6 +114,7 @@ hosts    = a/2 b  RCACHE_HOSTS
                 "hosts": {
                     "value": ["a/2", "b"], "origin": "environment", "variable": "RCACHE_HOSTS"
                 },
+                "namespace": { "value": "", "origin": "default" },
             })
         );
     }

@@ -80,8 +80,8 @@ impl Stats<'_> {
             0 => String::new(),
             since => {
                 let age = Span(Duration::from_secs(now.saturating_sub(since))).rounded();
-                let line = format!("since {}, {age} ago\n", screen::moment(since));
-                self.style.paint(Paint::Dim, &line)
+                let line = format!("since {}, {age} ago", screen::moment(since));
+                self.style.paint(Paint::Dim, &line) + "\n"
             }
         }
     }

@@ -103,11 +103,13 @@ pub fn write(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Changes what one unit computes.
-pub fn edit_one_unit(folder: &Path) -> Result<(), String> {
-    let path = folder.join("unit_00.cpp");
+/// Changes what one unit computes; the unit's name.
+pub fn edit_one_unit(folder: &Path) -> Result<String, String> {
+    let name = "unit_00".to_owned();
+    let path = folder.join(format!("{name}.cpp"));
     let edited = unit(0).replace("long total = ", "long total = 1 + ");
-    std::fs::write(&path, edited).map_err(|error| format!("{}: {error}", path.display()))
+    std::fs::write(&path, edited).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(name)
 }
 
 fn unit(index: usize) -> String {
@@ -194,7 +196,7 @@ mod tests {
             assert!(read(&format!("{unit}.cpp")).contains("#include"));
         }
         let before = read("unit_00.cpp");
-        edit_one_unit(folder.path()).unwrap();
+        assert_eq!(edit_one_unit(folder.path()).unwrap(), "unit_00");
         assert_ne!(read("unit_00.cpp"), before);
     }
 }
