@@ -27,8 +27,8 @@ pub fn compile(name: &OsStr, arguments: &[OsString]) -> ExitCode {
         }
     };
     let call = Call { compiler, arguments };
-    // Checked here as well as in the daemon: the daemon need not be up to be told to stand aside.
-    if std::env::var_os("RCACHE_DISABLE").is_some_and(|value| value == "1") {
+    // The outer rcache has this call; waiting for a slot in here could wait forever.
+    if std::env::var_os(INSIDE_VARIABLE.0).is_some() {
         return call.exec();
     }
     match call.converse() {
@@ -69,7 +69,10 @@ impl Call<'_> {
                 Some(Ran { status, stdout, stderr, .. }) => {
                     Ending::Status(status, Streams::Files(stdout, stderr))
                 }
-                None => Ending::StepAside,
+                None => {
+                    note_passed_through();
+                    Ending::StepAside
+                }
             },
         }
     }
@@ -111,8 +114,9 @@ impl Call<'_> {
                     connection = client::connect(true)?;
                     connection.send(&request)?;
                 }
-                ToLauncher::OtherBuild(_) | ToLauncher::StepAside | ToLauncher::Answer(_) => {
-                    return Ok(Ending::StepAside);
+                ToLauncher::StepAside => return Ok(Ending::StepAside),
+                ToLauncher::OtherBuild(_) | ToLauncher::Answer(_) => {
+                    return Err(io::ErrorKind::Unsupported.into());
                 }
             }
         }
@@ -146,6 +150,14 @@ impl Streams {
             }
         }
     }
+}
+
+/// The daemon counts the bytes of this file when it is there again.
+fn note_passed_through() {
+    let path = client::passed_through_path(&client::socket_path());
+    let file = File::options().create(true).append(true).open(path);
+    // Without the folder of the socket there is nobody to tell.
+    let _ = file.and_then(|mut file| file.write_all(b"."));
 }
 
 fn copy_from_start(file: &mut File, stream: &mut impl Write) -> io::Result<()> {

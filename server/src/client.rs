@@ -80,6 +80,11 @@ pub fn socket_path() -> PathBuf {
     config::paths::socket_path(&|name| std::env::var_os(name), user)
 }
 
+/// Where launchers leave a byte for each call that they could not bring to the daemon.
+pub fn passed_through_path(socket: &Path) -> PathBuf {
+    socket.with_extension("passed")
+}
+
 /// Connects to the daemon, and starts it first where none answers and `start` is set.
 pub fn connect(start: bool) -> io::Result<Connection> {
     let socket = socket_path();

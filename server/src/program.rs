@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 /// Programs that rcache starts see this, so that an rcache below them stands aside.
-pub const INSIDE_VARIABLE: (&str, &str) = ("RCACHE_DISABLE", "1");
+pub const INSIDE_VARIABLE: (&str, &str) = ("_RCACHE_INSIDE", "1");
 
 /// A program that was run for the daemon.
 pub struct Ran {

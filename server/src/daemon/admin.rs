@@ -2,7 +2,7 @@
 
 use super::conversation::Conversation;
 use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
-use super::{Cache, Daemon, bookkeeping, explain, lock, serve};
+use super::{Cache, Daemon, bookkeeping, explain, serve};
 use crate::launcher_protocol::{BUILD, Caller, ToLauncher};
 use cache::outcome::Counter;
 use config::{Config, Environment};
@@ -39,12 +39,14 @@ fn choose(
             serve::retire(daemon);
             return Ok(json!({}));
         }
-        "explain" => return explain::explain(daemon, conversation, caller, question),
-        _ => {}
+        // Statistics right after a compile count that compile.
+        _ => daemon.finishing.wait(),
+    }
+    if command == "explain" {
+        return explain::explain(daemon, conversation, caller, question);
     }
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
-    *lock(&daemon.activity.idle_timeout) = config.idle_timeout;
     let Some(cache) = daemon.cache(config) else {
         let folder = config.cache_dir.display();
         return Ok(json!({ "error": format!("the cache folder {folder} cannot be used") }));
@@ -91,7 +93,7 @@ fn memory_bytes() -> u64 {
 }
 
 fn stats(daemon: &Daemon, cache: &Cache, config: &Config) -> Value {
-    bookkeeping::flush_cache(cache);
+    bookkeeping::flush(daemon);
     let all: HashMap<String, u64> = cache.store.counters().into_iter().collect();
     let count = |name: &str| all.get(name).copied().unwrap_or(0);
     let counters: Map<String, Value> = Counter::ALL

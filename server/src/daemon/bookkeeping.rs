@@ -1,6 +1,8 @@
 //! What is off every call's path: flushing, eviction, repair, and noticing that nobody calls any more.
 
 use super::{Daemon, lock, serve};
+use crate::client;
+use cache::outcome::Counter;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -44,8 +46,25 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
 
 /// Writes counters and uses to the index.
 pub fn flush(daemon: &Daemon) {
+    count_passed_through(daemon);
     for cache in daemon.caches() {
         flush_cache(&cache);
+    }
+}
+
+/// Counts the calls whose launchers could not reach a daemon, for the cache that they meant.
+fn count_passed_through(daemon: &Daemon) {
+    let noted = client::passed_through_path(&daemon.socket);
+    let taken = noted.with_extension("taken");
+    let count = std::fs::rename(&noted, &taken)
+        .and_then(|()| std::fs::metadata(&taken))
+        .map_or(0, |found| found.len());
+    let home = daemon.caches().into_iter().find(|cache| cache.folder == daemon.home);
+    if count > 0
+        && let Some(cache) = home
+    {
+        let _ = std::fs::remove_file(&taken);
+        (0..count).for_each(|_| cache.counts.add(Counter::PassedThrough));
     }
 }
 

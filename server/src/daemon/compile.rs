@@ -4,7 +4,7 @@ use super::compilers::Stop;
 use super::conversation::{Captured, Conversation};
 use super::in_flight::{Ticket, Turn};
 use super::lookup::{self, Known};
-use super::remember::{self, Compiled};
+use super::remember::{self, Compiled, Judged};
 use super::text::{self, Text};
 use super::unit::{Call, Unit};
 use super::{Cache, Daemon};
@@ -100,17 +100,37 @@ fn steps(
 
     // 5. Compile.
     let search = remember::search_path(daemon, conversation, &unit)?;
-    let start = remember::Start::now();
+    let start = remember::Start::after(&unit.source.stamp);
     let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
     if !captured.succeeded() {
         return end_failed(conversation, &mut captured);
     }
 
-    // 6. Remember: the outputs before the launcher is released, everything else afterwards.
+    // 6. Remember: all that the build may change at once before the launcher is released, the
+    // storing itself afterwards.
     let compiled = Compiled::collect(&unit, &mut captured, start, search);
+    let mut judged = judge(daemon, &unit, &compiled, text.as_ref());
+    if matches!(judged, Judged::ByText) && text.is_none() {
+        text = text::preprocess(daemon, conversation, cache, &unit).ok();
+        judged = judge(daemon, &unit, &compiled, text.as_ref());
+    }
+    let finishing = daemon.finishing.begin();
     let released = conversation.send(&ToLauncher::PrintRan);
-    finish(daemon, cache, &unit, known, text, compiled, ticket);
+    finish(cache, &unit, known, text, compiled, judged, ticket);
+    drop(finishing);
     Ok(released?)
+}
+
+fn judge(
+    daemon: &Daemon,
+    unit: &Unit,
+    compiled: &Result<Compiled, Uncacheable>,
+    text: Option<&Text>,
+) -> Judged {
+    match compiled {
+        Ok(compiled) => remember::judge(daemon, unit, compiled, text),
+        Err(reason) => Judged::NotStored(reason.clone()),
+    }
 }
 
 /// Whether the unit is to be preprocessed before it is compiled. For a unit that was never seen,
@@ -146,13 +166,13 @@ fn serve_hit(
     lookup::deliver(unit, entry).map_err(|error| {
         Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
     })?;
+    cache.counts.add(counter);
+    cache.counts.add_time_saved(lookup::compile_time(entry));
     conversation.send(&ToLauncher::Finished {
         status: 0,
         stdout: entry.part(PartKind::Stdout).unwrap_or_default().to_vec(),
         stderr: entry.part(PartKind::Stderr).unwrap_or_default().to_vec(),
     })?;
-    cache.counts.add(counter);
-    cache.counts.add_time_saved(lookup::compile_time(entry));
     tracing::info!(
         counter = counter.name(),
         source = %unit.invocation.source.display(),
@@ -243,35 +263,30 @@ fn end_failed(conversation: &mut Conversation, captured: &mut Captured) -> Resul
 
 /// Stores what may be stored, and counts where the call ended.
 fn finish(
-    daemon: &Daemon,
     cache: &Cache,
     unit: &Unit,
     known: Known,
     text: Option<Text>,
     compiled: Result<Compiled, Uncacheable>,
+    judged: Judged,
     ticket: Option<Ticket>,
 ) {
-    let remembered = compiled.and_then(|compiled| {
-        if unit.config.read_only {
-            return Ok(());
-        }
-        remember::remember(daemon, cache, unit, &known, text.as_ref(), compiled)
+    let stored = compiled.and_then(|compiled| match unit.config.read_only {
+        true => Ok(()),
+        false => remember::store(cache, unit, &known, text.as_ref(), compiled, judged),
     });
-    match remembered {
+    let source = unit.invocation.source.display();
+    match stored {
         Ok(()) => {
+            cache.counts.add(Counter::CacheMiss);
             if let Some(ticket) = ticket {
                 ticket.stored();
             }
-            cache.counts.add(Counter::CacheMiss);
-            tracing::info!(source = %unit.invocation.source.display(), "compiled");
+            tracing::info!(%source, "compiled");
         }
         Err(reason) => {
-            tracing::info!(
-                counter = reason.counter.name(),
-                detail = reason.detail,
-                source = %unit.invocation.source.display(),
-                "compiled, not stored"
-            );
+            let counter = reason.counter.name();
+            tracing::info!(counter, detail = reason.detail, %source, "compiled, not stored");
             cache.counts.add_uncacheable(&reason);
         }
     }

@@ -7,6 +7,7 @@ mod compilers;
 mod conversation;
 mod counts;
 mod explain;
+mod finishing;
 mod in_flight;
 mod local_slots;
 mod lookup;
@@ -21,6 +22,7 @@ use cache::store::{Limits, Store};
 use compilers::Compilers;
 use config::Config;
 use counts::Counts;
+use finishing::Finishing;
 use in_flight::InFlight;
 use local_slots::LocalSlots;
 use settings::Settings;
@@ -45,6 +47,8 @@ pub struct Daemon {
     compilers: Compilers,
     /// Compiles that others wait for.
     in_flight: InFlight,
+    /// Results that are being stored after their launchers were released.
+    finishing: Finishing,
     /// Compilers that run on this machine.
     slots: LocalSlots,
     /// The cache folders in use: calls may name different ones.
@@ -86,6 +90,7 @@ impl Daemon {
     /// after a while. The limits of the newest call hold.
     fn cache(&self, config: &Config) -> Option<Arc<Cache>> {
         let limits = Limits { max_size_bytes: config.max_size_bytes, max_files: config.max_files };
+        *lock(&self.activity.idle_timeout) = config.idle_timeout;
         let mut caches = lock(&self.caches);
         match caches.get(&config.cache_dir) {
             Some(Opened::Usable(cache)) => {

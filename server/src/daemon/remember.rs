@@ -25,6 +25,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A clock that was moved by more than this during a compile makes all time stamps doubtful.
 const CLOCK_STEP_MAX: Duration = Duration::from_millis(100);
 
+/// Linux ticks 100 to 1000 times a second.
+const CLOCK_TICKS_MAX: Duration = Duration::from_millis(20);
+
 /// The moment before a compile, on the clock that file systems use for time stamps.
 #[derive(Clone, Copy)]
 pub struct Start {
@@ -38,6 +41,29 @@ impl Start {
         let coarse = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let since = Duration::new(coarse.tv_sec as u64, coarse.tv_nsec as u32);
         Start { stamp_clock: UNIX_EPOCH + since, monotonic: Instant::now() }
+    }
+
+    /// A moment whose stamps differ from that of `fresh`, a source that was edited just now: at
+    /// most a few clock ticks away.
+    pub fn after(fresh: &Stamp) -> Start {
+        let deadline = Instant::now() + CLOCK_TICKS_MAX;
+        loop {
+            let start = Start::now();
+            if !start.is_before(fresh) || Instant::now() > deadline {
+                return start;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The earlier of the two.
+    pub fn earlier(self, other: Start) -> Start {
+        if other.monotonic < self.monotonic { other } else { self }
+    }
+
+    /// Whether this is the same moment as `other`, or an earlier one.
+    pub fn is_not_after(&self, other: Start) -> bool {
+        self.monotonic <= other.monotonic
     }
 
     fn is_before(&self, stamp: &Stamp) -> bool {
@@ -189,7 +215,7 @@ impl From<Uncacheable> for Obstacle {
 
 /// What a compile read and looked for.
 #[derive(Default)]
-struct Reads {
+pub struct Reads {
     files: Vec<(PathBuf, Digest)>,
     probes: Probes,
     absent: Vec<PathBuf>,
@@ -209,46 +235,64 @@ impl Reads {
     }
 }
 
+/// How the result of a compile can be found again.
+pub enum Judged {
+    /// Through the manifest.
+    Direct(Reads),
+    /// Only by the preprocessed text.
+    ByText,
+    /// Not at all.
+    NotStored(Uncacheable),
+}
+
+/// Finds out what the compile read and looked for. To be done before the launcher is released
+/// where the text may still have to be made.
+pub fn judge(daemon: &Daemon, unit: &Unit, compiled: &Compiled, text: Option<&Text>) -> Judged {
+    let files = match (&compiled.files, text) {
+        (Some(files), _) => files.clone(),
+        (None, Some(text)) => text.files.clone(),
+        (None, None) => return Judged::NotStored(internal("no list of the files read")),
+    };
+    let inputs = Inputs {
+        files: &files,
+        assembler_files: &compiled.assembler_files,
+        start: text.map_or(compiled.start, |text| compiled.start.earlier(text.start)),
+        search: compiled.search.as_deref(),
+        shows_no_time: text.is_some_and(|text| !text.shows_time),
+    };
+    match read_inputs(daemon, unit, &inputs) {
+        Ok(reads) => Judged::Direct(reads),
+        Err(Obstacle::NeedsText) => Judged::ByText,
+        Err(Obstacle::Uncacheable(reason)) => Judged::NotStored(reason),
+    }
+}
+
 /// Stores the result of a compile, and what leads to it.
-pub fn remember(
-    daemon: &Daemon,
+pub fn store(
     cache: &Cache,
     unit: &Unit,
     known: &Known,
     text: Option<&Text>,
     compiled: Compiled,
+    judged: Judged,
 ) -> Result<(), Uncacheable> {
-    let start = text.map_or(compiled.start, |text| text.start);
-    let files = match (&compiled.files, text) {
-        (Some(files), _) => files.clone(),
-        (None, Some(text)) => text.files.clone(),
-        (None, None) => return Err(internal("no list of the files read")),
-    };
-    let search = compiled.search.as_deref();
-    let reads = match read_inputs(daemon, unit, files, &compiled.assembler_files, start, search) {
-        Ok(reads) => Some(reads),
-        Err(Obstacle::NeedsText) => None,
-        Err(Obstacle::Uncacheable(reason)) => return Err(reason),
-    };
-    match (&reads, text) {
-        (Some(reads), text) => {
+    match (judged, text) {
+        (Judged::NotStored(reason), _) => Err(reason),
+        (Judged::Direct(reads), text) => {
             let mut recorded = reads.recorded(Digest::of(&[]));
             recorded.key =
                 text.map_or_else(|| key::result_key(unit.key, &recorded), |text| text.key);
             save_result(cache, unit, recorded.key, compiled)?;
             save_manifest(cache, unit, known, Some(recorded), false)
         }
-        (None, Some(text)) => {
-            // What the assembler read is in no text.
-            if compiled.assembler_files.iter().any(|path| !is_temporary(path))
-                && unit.scan.assembler_includes
-            {
-                return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, ".incbin"));
-            }
+        // A text that was made after the compile may show a later time than the object.
+        (Judged::ByText, Some(text))
+            if !text.shows_time || text.start.is_not_after(compiled.start) =>
+        {
             save_result(cache, unit, text.key, compiled)?;
             save_manifest(cache, unit, known, None, true)
         }
-        (None, None) => save_manifest(cache, unit, known, None, true),
+        (Judged::ByText, _) => save_manifest(cache, unit, known, None, true),
     }
 }
 
@@ -261,8 +305,14 @@ pub fn link(
     search: &Option<Arc<SearchPath>>,
 ) {
     let known = Known::load(cache, unit);
-    let search = search.as_deref();
-    let saved = match read_inputs(daemon, unit, text.files.clone(), &[], text.start, search) {
+    let inputs = Inputs {
+        files: &text.files,
+        assembler_files: &[],
+        start: text.start,
+        search: search.as_deref(),
+        shows_no_time: !text.shows_time,
+    };
+    let saved = match read_inputs(daemon, unit, &inputs) {
         Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(text.key)), false),
         Err(Obstacle::NeedsText) => save_manifest(cache, unit, &known, None, true),
         Err(Obstacle::Uncacheable(reason)) => Err(reason),
@@ -272,56 +322,76 @@ pub fn link(
     }
 }
 
-fn read_inputs(
-    daemon: &Daemon,
-    unit: &Unit,
-    files: Vec<PathBuf>,
-    assembler_files: &[PathBuf],
+/// What is known of a compile when its inputs are to be read.
+struct Inputs<'a> {
+    files: &'a [PathBuf],
+    assembler_files: &'a [PathBuf],
     start: Start,
-    search: Option<&SearchPath>,
-) -> Result<Reads, Obstacle> {
+    search: Option<&'a SearchPath>,
+    /// The text was seen, and no macro in it became a time.
+    shows_no_time: bool,
+}
+
+fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, Obstacle> {
+    let start = inputs.start;
     if !start.clock_is_even() {
         return Err(modified("the clock was set").into());
     }
     let now = SystemTime::now();
-    let mut reads = Reads::default();
     let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, start, now)?];
     if scanned[0].1 != unit.source.digest {
         return Err(modified(unit.invocation.source.to_string_lossy()).into());
     }
-    for path in &files {
+    for path in inputs.files {
         scanned.push(scan_unchanged(daemon, unit, path, start, now)?);
     }
+    let mut reads = Reads {
+        files: read_by_assembler(daemon, unit, inputs, &scanned, now)?,
+        ..Reads::default()
+    };
+    match refuse_files(unit, &scanned, inputs.shows_no_time) {
+        Err(Obstacle::NeedsText) if !reads.files.is_empty() => {
+            let path = reads.files[0].0.to_string_lossy();
+            return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, path).into());
+        }
+        result => result?,
+    }
+    let listed = scanned.iter().skip(1).map(|(file, digest)| (file.path.clone(), *digest));
+    reads.files.extend(listed);
+    if let Some(search) = inputs.search {
+        let read: Vec<FileRead> = scanned.into_iter().map(|(file, _)| file).collect();
+        add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
+    }
+    Ok(reads)
+}
+
+/// What only the assembler read. The preprocessed text says nothing of it.
+fn read_by_assembler(
+    daemon: &Daemon,
+    unit: &Unit,
+    inputs: &Inputs,
+    scanned: &[(FileRead, Digest)],
+    now: SystemTime,
+) -> Result<Vec<(PathBuf, Digest)>, Uncacheable> {
     // What is not there was only named, unless something could have read it.
     let follows = scanned.iter().any(|(file, _)| file.scan.assembler_includes);
-    for path in assembler_files {
-        let named = files.contains(path) || *path == unit.invocation.source;
-        if named || (!follows && unit.here.presence(path) == Presence::Absent) {
-            continue;
-        }
-        if is_temporary(path) && unit.here.presence(path) == Presence::Absent {
+    let mut files = Vec::new();
+    for path in inputs.assembler_files {
+        let named = inputs.files.contains(path) || *path == unit.invocation.source;
+        let gone = unit.here.presence(path) == Presence::Absent;
+        if named || (gone && (!follows || is_temporary(path))) {
             continue;
         }
         let content = daemon
             .memo
             .content(&unit.here, path, now)
             .map_err(|_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()))?;
-        if start.is_before(&content.stamp) {
-            return Err(modified(path.to_string_lossy()).into());
+        if inputs.start.is_before(&content.stamp) {
+            return Err(modified(path.to_string_lossy()));
         }
-        reads.files.push((path.clone(), content.digest));
+        files.push((path.clone(), content.digest));
     }
-    refuse_files(unit, &scanned)?;
-    let read: Vec<FileRead> = scanned
-        .iter()
-        .map(|(file, _)| FileRead { path: file.path.clone(), scan: Arc::clone(&file.scan) })
-        .collect();
-    let listed = scanned.iter().skip(1).map(|(file, digest)| (file.path.clone(), *digest));
-    reads.files.extend(listed);
-    if let Some(search) = search {
-        add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
-    }
-    Ok(reads)
+    Ok(files)
 }
 
 /// As gcc names its temporary assembly text (libiberty, make_temp_file), or a pipe.
@@ -367,7 +437,11 @@ fn reason_of(error: &std::io::Error) -> Counter {
 }
 
 /// What the files that were read show to be beyond the manifest, or beyond rcache.
-fn refuse_files(unit: &Unit, scanned: &[(FileRead, Digest)]) -> Result<(), Obstacle> {
+fn refuse_files(
+    unit: &Unit,
+    scanned: &[(FileRead, Digest)],
+    shows_no_time: bool,
+) -> Result<(), Obstacle> {
     let all = || scanned.iter().map(|(file, _)| file.scan.as_ref()).chain(&unit.definitions);
     for scan in all() {
         if let Some(what) =
@@ -386,7 +460,11 @@ fn refuse_files(unit: &Unit, scanned: &[(FileRead, Digest)]) -> Result<(), Obsta
         })
     };
     let opaque = unit.definitions.iter().any(|scan| scan.opaque_has_include);
-    if opaque || all().any(|scan| unit.depends_on_time(scan) || redefines(scan)) {
+    // gcc shortens `folder/../x.h`, so that such an operand cannot be told from the file's name.
+    let climbs = unit.definitions.iter().any(|scan| scan.parent_folder_in_macro)
+        && all().any(|scan| scan.computed_include);
+    let depends_on_time = !shows_no_time && all().any(|scan| unit.depends_on_time(scan));
+    if opaque || climbs || depends_on_time || all().any(redefines) {
         return Err(Obstacle::NeedsText);
     }
     Ok(())

@@ -64,6 +64,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         memo: Default::default(),
         compilers: Compilers::default(),
         in_flight: Default::default(),
+        finishing: Default::default(),
         slots: Default::default(),
         caches: Mutex::default(),
         home: config.cache_dir.clone(),

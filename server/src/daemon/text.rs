@@ -23,6 +23,8 @@ pub struct Text {
     pub files: Vec<PathBuf>,
     /// Before the preprocessor ran.
     pub start: Start,
+    /// It contains something that a time macro could have become.
+    pub shows_time: bool,
 }
 
 /// Preprocesses on the launcher's side, under a slot of this machine.
@@ -34,7 +36,7 @@ pub fn preprocess(
 ) -> Result<Text, Stop> {
     let limit = unit.config.local_slots;
     let slot = daemon.slots.acquire(limit, || conversation.still_waiting())?;
-    let start = Start::now();
+    let start = Start::after(&unit.source.stamp);
     let words = unit.invocation.preprocess_arguments();
     let order = Run {
         program: unit.call.compiler.clone(),
@@ -52,7 +54,7 @@ pub fn preprocess(
     let mut files = linemarkers::inputs(&text).ok_or_else(|| refuse("unreadable line markers"))?;
     let key = text_key(daemon, unit, &text, &warnings, &files)?;
     files.retain(|path| *path != unit.invocation.source);
-    Ok(Text { key, files, start })
+    Ok(Text { key, files, start, shows_time: shows_time(&text) })
 }
 
 fn refuse(why: &str) -> Stop {
@@ -82,4 +84,49 @@ fn text_key(
     let mut hashed = Digest::of(text).0.to_vec();
     hashed.extend_from_slice(&Digest::of(warnings).0);
     Ok(key::text_key(&unit.inputs(), Digest::of(&hashed), files))
+}
+
+/// Whether the text contains a date or a time in the form of `__DATE__` (`"Mmm dd yyyy`),
+/// `__TIME__` (`hh:mm:ss`) or `__TIMESTAMP__`, which contains such a time (C11 6.10.8.1).
+fn shows_time(text: &[u8]) -> bool {
+    let digits = |bytes: Option<&[u8]>| {
+        bytes.is_some_and(|bytes| bytes.iter().all(|byte| byte.is_ascii_digit()))
+    };
+    let is_time = |colon: usize| {
+        colon >= 2
+            && digits(text.get(colon - 2..colon))
+            && digits(text.get(colon + 1..colon + 3))
+            && text.get(colon + 3) == Some(&b':')
+    };
+    let is_date = |quote: usize| {
+        text.get(quote + 1..quote + 12).is_some_and(|date| {
+            date[..3].iter().all(u8::is_ascii_alphabetic)
+                && date[3] == b' '
+                && date[5].is_ascii_digit()
+                && date[6] == b' '
+                && digits(Some(&date[7..]))
+        })
+    };
+    memchr::memchr_iter(b':', text).any(is_time) || memchr::memchr_iter(b'"', text).any(is_date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shows_time;
+
+    #[test]
+    fn dates_and_times_are_seen() {
+        for text in [
+            r#"char d[] = "Nov 24 2026";"#,
+            r#"char d[] = "Jan  1 2026";"#,
+            r#"char d[] = "\"Jan  1 2026\"";"#,
+            r#"char t[] = "03:04:05";"#,
+            r#"char t[] = "Tue Nov 24 03:36:00 2026";"#,
+        ] {
+            assert!(shows_time(text.as_bytes()), "{text}");
+        }
+        for text in ["int a = b ? 12:13;", r#""Nov 24""#, "std::map<int, int> m;", ""] {
+            assert!(!shows_time(text.as_bytes()), "{text}");
+        }
+    }
 }
