@@ -2,6 +2,7 @@
 
 use crate::launcher_protocol::{
     BUILD, Caller, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Malformed, SILENCE_MAX, ToDaemon, ToLauncher,
+    View,
 };
 use crate::program;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -68,9 +69,20 @@ pub fn caller() -> io::Result<Caller> {
     Ok(Caller {
         build: BUILD.to_owned(),
         umask: umask.bits(),
+        view: view()?,
         working_directory_id: (here.dev(), here.ino()),
         working_directory,
         environment: std::env::vars_os().collect(),
+    })
+}
+
+/// What paths mean to this process.
+pub fn view() -> io::Result<View> {
+    let root = fs::metadata("/")?;
+    Ok(View {
+        root: (root.dev(), root.ino()),
+        mount_namespace: fs::metadata("/proc/self/ns/mnt").map_or(0, |found| found.ino()),
+        group: rustix::process::getegid().as_raw(),
     })
 }
 

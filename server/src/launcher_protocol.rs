@@ -4,7 +4,8 @@
 //! frame    = length:u32 kind:u8 body            length counts kind and body, little endian
 //! bytes    = length:u32 octet*
 //! list     = count:u32 bytes*
-//! caller   = build:bytes umask:u32 device:u64 inode:u64 cwd:bytes environment:list   "NAME=value"
+//! caller   = build:bytes umask:u32 view device:u64 inode:u64 cwd:bytes environment:list   "NAME=value"
+//! view     = root_device:u64 root_inode:u64 mount_namespace:u64 group:u32
 //! launcher -> daemon
 //!   Compile = caller terminal:u8 columns:u16 compiler:bytes arguments:list
 //!   Ask     = caller question:bytes             JSON, for the subcommands
@@ -57,12 +58,26 @@ pub struct Caller {
     pub build: String,
     /// The file mode creation mask.
     pub umask: u32,
+    /// What paths mean to it.
+    pub view: View,
     /// Device and inode of the working directory: a daemon that sees another there must step aside.
     pub working_directory_id: (u64, u64),
     /// The working directory as the kernel names it.
     pub working_directory: PathBuf,
     /// All variables.
     pub environment: Vec<(OsString, OsString)>,
+}
+
+/// What paths mean to a process, and whose files it makes. In a container or a chroot the same path
+/// can be another file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Device and inode of the root folder.
+    pub root: (u64, u64),
+    /// The inode of the mount namespace; 0 where /proc is not mounted.
+    pub mount_namespace: u64,
+    /// The effective group.
+    pub group: u32,
 }
 
 /// Which of the caller's streams are terminals.
@@ -367,6 +382,10 @@ impl Writer {
     fn caller(&mut self, caller: &Caller) {
         self.bytes(caller.build.as_bytes());
         self.u32(caller.umask);
+        self.u64(caller.view.root.0);
+        self.u64(caller.view.root.1);
+        self.u64(caller.view.mount_namespace);
+        self.u32(caller.view.group);
         self.u64(caller.working_directory_id.0);
         self.u64(caller.working_directory_id.1);
         self.bytes(caller.working_directory.as_os_str().as_bytes());
@@ -440,6 +459,11 @@ impl<'a> Reader<'a> {
         Ok(Caller {
             build: self.text()?,
             umask: self.u32()?,
+            view: View {
+                root: (self.u64()?, self.u64()?),
+                mount_namespace: self.u64()?,
+                group: self.u32()?,
+            },
             working_directory_id: (self.u64()?, self.u64()?),
             working_directory: PathBuf::from(os(self.bytes()?)),
             environment: self

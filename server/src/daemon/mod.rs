@@ -17,6 +17,7 @@ mod settings;
 mod text;
 mod unit;
 
+use crate::launcher_protocol::View;
 use cache::file_memo::FileMemo;
 use cache::store::{Limits, Store};
 use compilers::Compilers;
@@ -57,6 +58,8 @@ pub struct Daemon {
     socket: PathBuf,
     /// The cache folder of the environment that it was started in.
     home: PathBuf,
+    /// What paths mean to this process.
+    view: View,
     started: Instant,
     activity: Activity,
 }

@@ -68,6 +68,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         slots: Default::default(),
         caches: Mutex::default(),
         home: config.cache_dir.clone(),
+        view: client::view()?,
         started: Instant::now(),
         activity: Activity {
             calls: AtomicUsize::new(0),

@@ -92,7 +92,7 @@ impl<'c> Unit<'c> {
         config: &'c Config,
     ) -> Result<Unit<'c>, Stop> {
         let environment = Environment::new(&call.caller.environment);
-        let here = working_directory(&call.caller)?;
+        let here = working_directory(daemon, &call.caller)?;
         let now = SystemTime::now();
         let mut asker =
             Asker { conversation, environment: &environment, here: &here, memo: &daemon.memo, now };
@@ -186,9 +186,12 @@ fn refuse(counter: Counter, detail: impl Into<String>) -> Stop {
     Stop::Uncacheable(Uncacheable::new(counter, detail))
 }
 
-/// The daemon must see the same folder there as the caller does: not so across containers.
-fn working_directory(caller: &Caller) -> Result<WorkingDirectory, Stop> {
-    let elsewhere = || refuse(Counter::PassedThrough, "the daemon sees another working directory");
+/// Paths must mean the same to the daemon as to the caller: not so across containers.
+fn working_directory(daemon: &Daemon, caller: &Caller) -> Result<WorkingDirectory, Stop> {
+    let elsewhere = || refuse(Counter::PassedThrough, "the daemon sees other files or groups");
+    if caller.view != daemon.view {
+        return Err(elsewhere());
+    }
     let here = WorkingDirectory::open(&caller.working_directory).map_err(|_| elsewhere())?;
     if here.id == caller.working_directory_id { Ok(here) } else { Err(elsewhere()) }
 }

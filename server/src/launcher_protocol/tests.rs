@@ -7,6 +7,7 @@ fn caller() -> Caller {
     Caller {
         build: BUILD.to_owned(),
         umask: 0o022,
+        view: View { root: (3, 4), mount_namespace: 5, group: 6 },
         working_directory_id: (1, 2),
         working_directory: PathBuf::from("/src"),
         environment: vec![("A".into(), "x=y".into()), ("B".into(), "".into())],
