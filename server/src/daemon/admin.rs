@@ -2,7 +2,7 @@
 
 use super::conversation::Conversation;
 use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
-use super::{Cache, Daemon, bookkeeping, explain, serve};
+use super::{Cache, Daemon, bookkeeping, explain};
 use crate::launcher_protocol::{BUILD, Caller, ToLauncher};
 use cache::outcome::Counter;
 use config::{Config, Environment};
@@ -36,7 +36,7 @@ fn choose(
     match command {
         "status" => return Ok(status(daemon)),
         "stop" => {
-            serve::retire(daemon);
+            daemon.retire();
             return Ok(json!({}));
         }
         // Statistics right after a compile count that compile.

@@ -1,6 +1,6 @@
 //! What is off every call's path: flushing, eviction, repair, and noticing that nobody calls any more.
 
-use super::{Daemon, lock, serve};
+use super::{Daemon, lock};
 use crate::client;
 use cache::outcome::Counter;
 use std::os::unix::fs::MetadataExt;
@@ -27,7 +27,7 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
             flush(daemon);
             evict(daemon);
             if is_idle(daemon) {
-                serve::retire(daemon);
+                daemon.retire();
             }
             // Somebody removed the socket, or put another daemon in its place.
             let found = std::fs::metadata(&daemon.socket);

@@ -1,10 +1,12 @@
 //! The heart: one compile, step by step, from the call to the remembered result.
 
+use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::{Captured, Conversation};
 use super::in_flight::{Ticket, Turn};
 use super::lookup::{self, Known};
-use super::remember::{self, Compiled, Judged};
+use super::remember::{self, Judged};
+use super::start::Start;
 use super::text::{self, Text};
 use super::unit::{Call, Unit};
 use super::{Cache, Daemon};
@@ -100,7 +102,7 @@ fn steps(
 
     // 5. Compile.
     let search = remember::search_path(daemon, conversation, &unit)?;
-    let start = remember::Start::after(&unit.source.stamp);
+    let start = Start::after(&unit.source.stamp);
     let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
     if !captured.succeeded() {
         return end_failed(conversation, &mut captured);

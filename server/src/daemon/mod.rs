@@ -3,6 +3,7 @@
 mod admin;
 mod bookkeeping;
 mod compile;
+mod compiled;
 mod compilers;
 mod conversation;
 mod counts;
@@ -14,6 +15,7 @@ mod lookup;
 mod remember;
 mod serve;
 mod settings;
+mod start;
 mod text;
 mod unit;
 
@@ -29,7 +31,7 @@ use local_slots::LocalSlots;
 use settings::Settings;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -121,6 +123,15 @@ impl Daemon {
         };
         caches.insert(config.cache_dir.clone(), opened);
         cache
+    }
+
+    /// From now on nobody finds this daemon; it ends when its last call is served.
+    fn retire(&self) {
+        if self.activity.retiring.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        tracing::info!("retiring");
+        let _ = std::fs::remove_file(&self.socket);
     }
 
     /// All caches in use.

@@ -1,86 +1,27 @@
 //! Remembering a compile: what it wrote, what it read, what it looked for in vain; or why it cannot be remembered.
 
+use super::compiled::{Compiled, internal};
 use super::compilers::{Asker, Stop};
-use super::conversation::{Captured, Conversation};
+use super::conversation::Conversation;
 use super::lookup::Known;
+use super::start::Start;
 use super::text::Text;
 use super::unit::{Unit, unsupported_directive};
 use super::{Cache, Daemon};
 use cache::entry::{Entry, Part, PartKind};
-use cache::file_memo::{Presence, Stamp, nanoseconds_of};
+use cache::facts;
+use cache::file_memo::{Presence, Stamp};
 use cache::hasher::Digest;
 use cache::key;
 use cache::manifest::{Manifest, Recorded, group_absent};
 use cache::outcome::{Counter, Uncacheable};
-use cache::outputs::{Written, read_written};
 use cache::scan::Scan;
 use cache::search::{FileRead, Opaque, Probes, SearchPath, absent_probes};
 use cache::store::{EntryKind, SaveOptions};
-use cache::{depfile, facts};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// A clock that was moved by more than this during a compile makes all time stamps doubtful.
-const CLOCK_STEP_MAX: Duration = Duration::from_millis(100);
-
-/// Linux ticks 100 to 1000 times a second.
-const CLOCK_TICKS_MAX: Duration = Duration::from_millis(20);
-
-/// The moment before a compile, on the clock that file systems use for time stamps.
-#[derive(Clone, Copy)]
-pub struct Start {
-    stamp_clock: SystemTime,
-    monotonic: Instant,
-}
-
-impl Start {
-    /// Now. A file that is changed from now on gets a stamp that is not earlier.
-    pub fn now() -> Start {
-        let coarse = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        let since = Duration::new(coarse.tv_sec as u64, coarse.tv_nsec as u32);
-        Start { stamp_clock: UNIX_EPOCH + since, monotonic: Instant::now() }
-    }
-
-    /// A moment whose stamps differ from that of `fresh`, a source that was edited just now: at
-    /// most a few clock ticks away.
-    pub fn after(fresh: &Stamp) -> Start {
-        let deadline = Instant::now() + CLOCK_TICKS_MAX;
-        loop {
-            let start = Start::now();
-            if !start.is_before(fresh) || Instant::now() > deadline {
-                return start;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// The earlier of the two.
-    pub fn earlier(self, other: Start) -> Start {
-        if other.monotonic < self.monotonic { other } else { self }
-    }
-
-    /// Whether this is the same moment as `other`, or an earlier one.
-    pub fn is_not_after(&self, other: Start) -> bool {
-        self.monotonic <= other.monotonic
-    }
-
-    fn is_before(&self, stamp: &Stamp) -> bool {
-        stamp.changed_ns >= nanoseconds_of(self.stamp_clock)
-    }
-
-    /// Whether the clock went on evenly until now.
-    fn clock_is_even(&self) -> bool {
-        let expected = self.stamp_clock + self.monotonic.elapsed();
-        let now = SystemTime::now();
-        let difference = match now.duration_since(expected) {
-            Ok(ahead) => ahead,
-            Err(behind) => behind.duration(),
-        };
-        difference < CLOCK_STEP_MAX
-    }
-}
+use std::time::{Duration, SystemTime};
 
 /// Where the unit's headers are searched for; `None` where nothing is included.
 pub fn search_path(
@@ -103,100 +44,6 @@ pub fn search_path(
     arguments.extend(["-x".into(), language.name().into()]);
     let driver = &unit.call.compiler;
     daemon.compilers.search_path(driver, &unit.compiler, arguments, &mut asker).map(Some)
-}
-
-/// What a compile that succeeded left behind.
-pub struct Compiled {
-    parts: Vec<Part>,
-    wall: Duration,
-    start: Start,
-    search: Option<Arc<SearchPath>>,
-    /// From the compiler's dependency output; `None` where it gave none.
-    files: Option<Vec<PathBuf>>,
-    /// What the assembler read.
-    assembler_files: Vec<PathBuf>,
-}
-
-impl Compiled {
-    /// Reads everything that the build may change as soon as the launcher ends.
-    pub fn collect(
-        unit: &Unit,
-        captured: &mut Captured,
-        start: Start,
-        search: Option<Arc<SearchPath>>,
-    ) -> Result<Compiled, Uncacheable> {
-        let mut parts = Vec::new();
-        for output in &unit.outputs {
-            match read_written(&unit.here, &output.path, start.stamp_clock) {
-                Written::Bytes(bytes) => parts.push(Part { kind: output.kind, bytes }),
-                Written::Nothing if is_optional(output.kind) => {}
-                Written::Nothing => return Err(Counter::CompilerProducedNoOutput.into()),
-                Written::Unfit => {
-                    let path = output.path.to_string_lossy();
-                    return Err(Uncacheable::new(Counter::BadOutputFile, path));
-                }
-            }
-        }
-        let streams =
-            [(PartKind::Stdout, captured.stdout()), (PartKind::Stderr, captured.stderr())];
-        for (kind, bytes) in streams {
-            let bytes = bytes.map_err(|_| internal("cannot read what the compiler printed"))?;
-            if !bytes.is_empty() {
-                parts.push(Part { kind, bytes });
-            }
-        }
-        let files = dependencies(unit, captured, &parts)?;
-        let assembler_files = assembler_files(captured)?;
-        Ok(Compiled { parts, wall: captured.wall, start, search, files, assembler_files })
-    }
-
-    fn part(&self, kind: PartKind) -> Option<&[u8]> {
-        self.parts.iter().find(|part| part.kind == kind).map(|part| part.bytes.as_slice())
-    }
-}
-
-/// A compile may have nothing to say there: no function for `-fstack-usage`, no debug information
-/// for `-gsplit-dwarf`.
-fn is_optional(kind: PartKind) -> bool {
-    !matches!(kind, PartKind::Object | PartKind::Depfile)
-}
-
-fn internal(detail: &str) -> Uncacheable {
-    Uncacheable::new(Counter::InternalError, detail)
-}
-
-fn dependencies(
-    unit: &Unit,
-    captured: &mut Captured,
-    parts: &[Part],
-) -> Result<Option<Vec<PathBuf>>, Uncacheable> {
-    if !unit.invocation.language.is_preprocessed_by_the_compiler() {
-        return Ok(Some(Vec::new()));
-    }
-    let unreadable = || internal("cannot read the compiler's dependency output");
-    let rule = match &unit.invocation.depfile {
-        Some(depfile) if depfile.system_headers => {
-            let part = parts.iter().find(|part| part.kind == PartKind::Depfile);
-            part.map(|part| part.bytes.clone()).unwrap_or_default()
-        }
-        Some(_) => return Ok(None),
-        None if unit.invocation.records_command_line => return Ok(None),
-        None => captured.extra(0).map_err(|_| unreadable())?,
-    };
-    let mut files = depfile::inputs(&rule).ok_or_else(unreadable)?;
-    files.retain(|path| *path != unit.invocation.source);
-    Ok(Some(files))
-}
-
-/// GNU as names, besides what `.include` and `.incbin` read, its main input (a temporary file, or
-/// `{standard input}`) and the names in `.file` directives and line marks.
-fn assembler_files(captured: &mut Captured) -> Result<Vec<PathBuf>, Uncacheable> {
-    let unreadable = || internal("cannot read the assembler's dependency output");
-    let rule = captured.extra(1).map_err(|_| unreadable())?;
-    if rule.is_empty() {
-        return Ok(Vec::new());
-    }
-    depfile::inputs(&rule).ok_or_else(unreadable)
 }
 
 /// Why the manifest cannot lead to a result.

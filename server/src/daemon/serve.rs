@@ -269,20 +269,10 @@ fn make_way(daemon: &Daemon, conversation: &mut Conversation, caller: &Caller) -
         return Ok(false);
     }
     if client::makes_way(BUILD, &caller.build) {
-        retire(daemon);
+        daemon.retire();
     }
     conversation.send(&ToLauncher::OtherBuild(BUILD.to_owned()))?;
     Ok(true)
-}
-
-/// From now on nobody finds this daemon; it ends when its last call is served.
-pub fn retire(daemon: &Daemon) {
-    if daemon.activity.retiring.swap(true, Ordering::SeqCst) {
-        return;
-    }
-    tracing::info!("retiring");
-    // Another daemon may already listen under this name.
-    let _ = std::fs::remove_file(&daemon.socket);
 }
 
 fn end(daemon: &Daemon) {

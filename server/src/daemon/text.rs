@@ -2,7 +2,7 @@
 
 use super::compilers::Stop;
 use super::conversation::Conversation;
-use super::remember::Start;
+use super::start::Start;
 use super::unit::Unit;
 use super::{Cache, Daemon};
 use crate::launcher_protocol::Run;

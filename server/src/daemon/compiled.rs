@@ -1,0 +1,113 @@
+//! What a compile left behind: read before its launcher is released, because the build may change it at once.
+
+use super::conversation::Captured;
+use super::start::Start;
+use super::unit::Unit;
+use cache::depfile;
+use cache::entry::{Part, PartKind};
+use cache::outcome::{Counter, Uncacheable};
+use cache::outputs::{Written, read_written};
+use cache::search::SearchPath;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a compile that succeeded left behind.
+pub struct Compiled {
+    /// Outputs and streams.
+    pub parts: Vec<Part>,
+    /// How long it took.
+    pub wall: Duration,
+    /// Before it began.
+    pub start: Start,
+    /// Where its headers were searched for.
+    pub search: Option<Arc<SearchPath>>,
+    /// From the compiler's dependency output; `None` where it gave none.
+    pub files: Option<Vec<PathBuf>>,
+    /// What the assembler read.
+    pub assembler_files: Vec<PathBuf>,
+}
+
+impl Compiled {
+    /// Reads everything that the build may change as soon as the launcher ends.
+    pub fn collect(
+        unit: &Unit,
+        captured: &mut Captured,
+        start: Start,
+        search: Option<Arc<SearchPath>>,
+    ) -> Result<Compiled, Uncacheable> {
+        let mut parts = Vec::new();
+        for output in &unit.outputs {
+            match read_written(&unit.here, &output.path, start.stamp_clock) {
+                Written::Bytes(bytes) => parts.push(Part { kind: output.kind, bytes }),
+                Written::Nothing if is_optional(output.kind) => {}
+                Written::Nothing => return Err(Counter::CompilerProducedNoOutput.into()),
+                Written::Unfit => {
+                    let path = output.path.to_string_lossy();
+                    return Err(Uncacheable::new(Counter::BadOutputFile, path));
+                }
+            }
+        }
+        let streams =
+            [(PartKind::Stdout, captured.stdout()), (PartKind::Stderr, captured.stderr())];
+        for (kind, bytes) in streams {
+            let bytes = bytes.map_err(|_| internal("cannot read what the compiler printed"))?;
+            if !bytes.is_empty() {
+                parts.push(Part { kind, bytes });
+            }
+        }
+        let files = dependencies(unit, captured, &parts)?;
+        let assembler_files = assembler_files(captured)?;
+        Ok(Compiled { parts, wall: captured.wall, start, search, files, assembler_files })
+    }
+
+    /// The bytes of a part.
+    pub fn part(&self, kind: PartKind) -> Option<&[u8]> {
+        self.parts.iter().find(|part| part.kind == kind).map(|part| part.bytes.as_slice())
+    }
+}
+
+/// A compile may have nothing to say there: no function for `-fstack-usage`, no debug information
+/// for `-gsplit-dwarf`.
+fn is_optional(kind: PartKind) -> bool {
+    !matches!(kind, PartKind::Object | PartKind::Depfile)
+}
+
+/// rcache's own fault.
+pub fn internal(detail: &str) -> Uncacheable {
+    Uncacheable::new(Counter::InternalError, detail)
+}
+
+fn dependencies(
+    unit: &Unit,
+    captured: &mut Captured,
+    parts: &[Part],
+) -> Result<Option<Vec<PathBuf>>, Uncacheable> {
+    if !unit.invocation.language.is_preprocessed_by_the_compiler() {
+        return Ok(Some(Vec::new()));
+    }
+    let unreadable = || internal("cannot read the compiler's dependency output");
+    let rule = match &unit.invocation.depfile {
+        Some(depfile) if depfile.system_headers => {
+            let part = parts.iter().find(|part| part.kind == PartKind::Depfile);
+            part.map(|part| part.bytes.clone()).unwrap_or_default()
+        }
+        Some(_) => return Ok(None),
+        None if unit.invocation.records_command_line => return Ok(None),
+        None => captured.extra(0).map_err(|_| unreadable())?,
+    };
+    let mut files = depfile::inputs(&rule).ok_or_else(unreadable)?;
+    files.retain(|path| *path != unit.invocation.source);
+    Ok(Some(files))
+}
+
+/// GNU as names, besides what `.include` and `.incbin` read, its main input (a temporary file, or
+/// `{standard input}`) and the names in `.file` directives and line marks.
+fn assembler_files(captured: &mut Captured) -> Result<Vec<PathBuf>, Uncacheable> {
+    let unreadable = || internal("cannot read the assembler's dependency output");
+    let rule = captured.extra(1).map_err(|_| unreadable())?;
+    if rule.is_empty() {
+        return Ok(Vec::new());
+    }
+    depfile::inputs(&rule).ok_or_else(unreadable)
+}
