@@ -281,4 +281,6 @@ fn end(daemon: &Daemon) {
         std::thread::sleep(Duration::from_millis(5));
     }
     bookkeeping::flush(daemon);
+    // The stores note that they were closed in order, and need no walk at the next start.
+    lock(&daemon.caches).clear();
 }
