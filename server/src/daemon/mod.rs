@@ -96,6 +96,10 @@ impl Daemon {
     fn cache(&self, config: &Config) -> Option<Arc<Cache>> {
         let limits = Limits { max_size_bytes: config.max_size_bytes, max_files: config.max_files };
         *lock(&self.activity.idle_timeout) = config.idle_timeout;
+        // Neither HOME nor anything else says where it could be.
+        if config.cache_dir.as_os_str().is_empty() {
+            return None;
+        }
         let mut caches = lock(&self.caches);
         match caches.get(&config.cache_dir) {
             Some(Opened::Usable(cache)) => {
