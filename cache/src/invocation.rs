@@ -10,6 +10,8 @@ mod parse;
 mod payload;
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::{OsStr, OsString};
@@ -113,6 +115,18 @@ pub struct Argument {
     pub key: KeyPart,
 }
 
+impl Argument {
+    /// Its words that count.
+    pub fn key_words(&self) -> impl Iterator<Item = &OsStr> {
+        let (words, text) = match self.key {
+            KeyPart::Nothing => (&[][..], None),
+            KeyPart::Words => (&self.words[..], None),
+            KeyPart::Text(text) => (&[][..], Some(OsStr::new(text))),
+        };
+        words.iter().map(OsString::as_os_str).chain(text)
+    }
+}
+
 /// A compiler call that can be cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
@@ -171,14 +185,7 @@ impl Invocation {
     /// compiler and, where [`Invocation::uses_working_directory`], the working directory count
     /// besides.
     pub fn key_words(&self) -> impl Iterator<Item = &OsStr> {
-        self.arguments.iter().flat_map(|argument| {
-            let (words, text) = match argument.key {
-                KeyPart::Nothing => (&[][..], None),
-                KeyPart::Words => (&argument.words[..], None),
-                KeyPart::Text(text) => (&[][..], Some(OsStr::new(text))),
-            };
-            words.iter().map(OsString::as_os_str).chain(text)
-        })
+        self.arguments.iter().flat_map(Argument::key_words)
     }
 
     /// The words to compile with after `base_dir`.
@@ -209,7 +216,9 @@ impl Invocation {
     /// The words for compiling the preprocessed source elsewhere, without input, output, phase and
     /// all that preprocessing has settled.
     pub fn remote_arguments(&self) -> Vec<OsString> {
-        self.words(|role| matches!(role, Role::Key | Role::Target | Role::Colour))
+        // Words for the linker stay, since clang warns that it does not use them.
+        let kept = |role| matches!(role, Role::Key | Role::Target | Role::Colour | Role::Link);
+        self.words(kept)
     }
 
     fn words(&self, kept: impl Fn(Role) -> bool) -> Vec<OsString> {

@@ -1,4 +1,6 @@
-//! One pass over the words, then the decisions that need all of them.
+//! One pass over the words: what each says, and the argument that it becomes.
+
+mod decide;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::language::{self, Told};
 use super::payload::{self, Verdict};
-use super::{Argument, Context, Depfile, Invocation, KeyPart, Language, Role, base_dir, names};
+use super::{Argument, Context, Invocation, KeyPart, Role, base_dir};
 use crate::entry::PartKind;
 use crate::options::{
-    self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, OUTPUT_NAME, PATH,
-    POSITION, Payload, Phase, RECORD,
+    self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, PATH, POSITION,
+    Payload, Phase,
 };
 use crate::outcome::{Counter, Uncacheable};
 use crate::response_file;
@@ -53,6 +55,7 @@ struct Call<'a> {
     read_files: Vec<PathBuf>,
     forced_includes: Vec<PathBuf>,
     traits: options::Traits,
+    names_directory: bool,
     has_compilation_directory: bool,
     architectures: usize,
     link_time: bool,
@@ -103,6 +106,7 @@ impl<'a> Call<'a> {
             read_files: Vec::new(),
             forced_includes: Vec::new(),
             traits: 0,
+            names_directory: false,
             has_compilation_directory: false,
             architectures: 0,
             link_time: false,
@@ -152,6 +156,7 @@ impl<'a> Call<'a> {
         let operand = self.operand_of(&mut spelled, &found);
         if !found.negated {
             self.traits |= found.row.traits;
+            self.names_directory |= found.row.has(DIRECTORY) && !self.is_forgiven(found.row.name);
         }
         let (role, key) = self.apply(&found, &spelled, operand.as_bytes());
         let ignored = key == KeyPart::Words && self.is_ignored(&spelled[0]);
@@ -182,6 +187,11 @@ impl<'a> Call<'a> {
         Some(relative.into_os_string())
     }
 
+    /// Coverage notes hold the working directory; `--coverage` also puts it into the object.
+    fn is_forgiven(&self, name: &str) -> bool {
+        name == "-ftest-coverage" && self.context.sloppiness.gcno_cwd
+    }
+
     fn is_ignored(&self, word: &OsStr) -> bool {
         self.context.ignore_options.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => word.as_bytes().starts_with(prefix.as_bytes()),
@@ -192,67 +202,57 @@ impl<'a> Call<'a> {
     fn apply(&mut self, found: &Match, spelled: &[OsString], operand: &[u8]) -> (Role, KeyPart) {
         let path = || PathBuf::from(OsStr::from_bytes(operand));
         let word = &spelled[0];
+        self.note(found, word, operand);
+        let role = match found.row.effect {
+            Effect::Depfile(option) => return self.depfile_option(option, path(), word),
+            Effect::Payload(tool) => return self.payload(tool, word, operand),
+            Effect::Output => {
+                self.output_option(path(), word);
+                return (Role::Output, KeyPart::Nothing);
+            }
+            Effect::RandomSeed if self.context.sloppiness.random_seed => {
+                return (Role::Key, KeyPart::Nothing);
+            }
+            Effect::Neutral => return (Role::Neutral, KeyPart::Nothing),
+            Effect::Target | Effect::Arch => Role::Target,
+            Effect::Search => Role::Search,
+            Effect::Macro => Role::Macro,
+            Effect::ForcedInclude => Role::ForcedInclude,
+            Effect::Link => Role::Link,
+            Effect::Colour => Role::Colour,
+            Effect::Phase(_) => Role::Phase,
+            Effect::Language => Role::Language,
+            _ => Role::Key,
+        };
+        (role, KeyPart::Words)
+    }
+
+    /// Remembers what the option says about the call as a whole.
+    fn note(&mut self, found: &Match, word: &OsStr, operand: &[u8]) {
+        let path = || PathBuf::from(OsStr::from_bytes(operand));
         match found.row.effect {
-            Effect::Counts => {}
-            Effect::Values(values) => {
-                if !found.negated && !values.iter().any(|value| value.as_bytes() == operand) {
-                    self.refuse(Counter::UnsupportedCompilerOption, word);
-                }
+            Effect::Values(values) if !values.iter().any(|value| value.as_bytes() == operand) => {
+                self.refuse(Counter::UnsupportedCompilerOption, word);
             }
-            Effect::Warning => {
-                if !operand.starts_with(b"no-") {
-                    self.traits |= POSITION;
-                }
-            }
+            Effect::Warning if !operand.starts_with(b"no-") => self.traits |= POSITION,
             Effect::Target => {
                 self.native |= found.row.has(NATIVE) && operand.starts_with(b"native");
-                return (Role::Target, KeyPart::Words);
             }
-            Effect::Arch => {
-                self.architectures += 1;
-                return (Role::Target, KeyPart::Words);
-            }
-            Effect::Search => return (Role::Search, KeyPart::Words),
-            Effect::Macro => return (Role::Macro, KeyPart::Words),
-            Effect::ForcedInclude => {
-                self.forced_includes.push(path());
-                return (Role::ForcedInclude, KeyPart::Words);
-            }
-            Effect::Link => return (Role::Link, KeyPart::Words),
-            Effect::Neutral => return (Role::Neutral, KeyPart::Nothing),
-            Effect::Colour => {
-                self.explicit_colour = true;
-                return (Role::Colour, KeyPart::Words);
-            }
+            Effect::Arch => self.architectures += 1,
+            Effect::ForcedInclude => self.forced_includes.push(path()),
+            Effect::Colour => self.explicit_colour = true,
             Effect::Debug(debug) => self.debug_option(debug, found.negated),
             Effect::CompilationDirectory => self.has_compilation_directory = true,
             Effect::Side(kind) => self.side_output_option(kind, found.negated, word),
             Effect::Lto => self.link_time |= !found.negated,
             Effect::Bitcode => self.bitcode = true,
             Effect::ReadFile => self.read_files.push(path()),
-            Effect::Depfile(option) => return self.depfile_option(option, path(), word),
-            Effect::Phase(phase) => {
-                self.phases.push(phase);
-                return (Role::Phase, KeyPart::Words);
-            }
-            Effect::Output => {
-                self.output_option(path(), word);
-                return (Role::Output, KeyPart::Nothing);
-            }
-            Effect::Language => {
-                self.told = language::from_option(operand);
-                return (Role::Language, KeyPart::Words);
-            }
-            Effect::Payload(tool) => return self.payload(tool, word, operand),
-            Effect::RandomSeed if self.context.sloppiness.random_seed => {
-                return (Role::Key, KeyPart::Nothing);
-            }
-            Effect::RandomSeed => {}
+            Effect::Phase(phase) => self.phases.push(phase),
+            Effect::Language => self.told = language::from_option(operand),
             Effect::Refuse(Counter::CalledForPreprocessing) => self.only_preprocesses = true,
             Effect::Refuse(counter) if !found.negated => self.refuse(counter, word),
-            Effect::Refuse(_) => {}
+            _ => {}
         }
-        (Role::Key, KeyPart::Words)
     }
 
     fn debug_option(&mut self, debug: Debug, negated: bool) {
@@ -316,17 +316,13 @@ impl<'a> Call<'a> {
 
 impl Call<'_> {
     fn payload(&mut self, tool: Payload, word: &OsStr, operand: &[u8]) -> (Role, KeyPart) {
-        if tool == Payload::Preprocessor && word.as_bytes().starts_with(b"-Wp,") {
-            if let Some(answer) = self.depfile_through_preprocessor(operand) {
-                return answer;
-            }
+        let is_for_preprocessor = word.as_bytes().starts_with(b"-Wp,");
+        if is_for_preprocessor && let Some(answer) = self.depfile_through_preprocessor(operand) {
+            return answer;
         }
         let is_list = matches!(word.as_bytes(), [b'-', b'W', ..]);
         let mut role = Role::Key;
-        for (at, part) in operand.split(|&byte| is_list && byte == b',').enumerate() {
-            if at > 0 || !is_list {
-                // `-Wa,a,b` and `-Xassembler a` may share an operand's halves.
-            }
+        for part in operand.split(|&byte| is_list && byte == b',') {
             if self.pending_payload.take() == Some(tool) {
                 continue;
             }
@@ -367,223 +363,4 @@ impl Call<'_> {
         self.depfile.through_preprocessor = Some((path, system_headers));
         Some((Role::Dependency, KeyPart::Text(style)))
     }
-}
-
-/// The decisions that need all words.
-impl Call<'_> {
-    fn decide(mut self) -> Result<Invocation, Uncacheable> {
-        let (source, language) = self.decide_source()?;
-        let phase = self.decide_phase(&source)?;
-        let language = self.decide_refusals(language)?;
-        let output = self.decide_output(&source, phase)?;
-        let depfile = self.decide_depfile(output.as_deref(), language, phase)?;
-        let side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
-        self.count_names(depfile.as_ref(), language);
-        let debug_info =
-            self.debug.last_is_on || self.debug.detail || self.debug.split || self.debug.assembler;
-        let has = |traits| self.traits & traits != 0;
-        let names_directory = has(DIRECTORY)
-            && !(self.context.sloppiness.gcno_cwd && self.side_kinds == [PartKind::Gcno]);
-        let debug_names_directory = debug_info && !self.has_compilation_directory;
-        let is_assembly = language.is_assembly();
-        Ok(Invocation {
-            rewritten: self.rewritten,
-            language,
-            phase,
-            output,
-            depfile,
-            debug_info,
-            uses_working_directory: names_directory || debug_names_directory,
-            needs_only_tokens: !has(POSITION) && !debug_info,
-            native: self.native,
-            records_command_line: has(RECORD),
-            remote: !has(LOCAL) && !self.native && side_outputs.is_empty() && !is_assembly,
-            side_outputs,
-            explicit_colour: self.explicit_colour,
-            arguments: self.arguments,
-            source,
-            read_files: self.read_files,
-            forced_includes: self.forced_includes,
-        })
-    }
-
-    fn decide_source(&self) -> Result<(PathBuf, Option<Told>), Uncacheable> {
-        let [(source, told), others @ ..] = &self.sources[..] else {
-            return Err(Counter::NoInputFile.into());
-        };
-        if self.only_preprocesses {
-            return Err(Counter::CalledForPreprocessing.into());
-        }
-        let told = match told {
-            Some(Told::ByName) => {
-                language::from_name(source, self.context.family, self.context.cxx_driver)
-            }
-            told => *told,
-        };
-        if told == Some(Told::Header) {
-            return Err(Uncacheable::new(
-                Counter::CouldNotUsePrecompiledHeader,
-                source.to_string_lossy(),
-            ));
-        }
-        if !others.is_empty() && !self.phases.is_empty() {
-            return Err(Counter::MultipleSourceFiles.into());
-        }
-        Ok((source.clone(), told))
-    }
-
-    fn decide_phase(&self, source: &Path) -> Result<Phase, Uncacheable> {
-        if let Some(&phase) = self.phases.iter().max() {
-            return Ok(phase);
-        }
-        let name = source.file_name().unwrap_or_default();
-        if name.as_bytes().starts_with(b"conftest.") {
-            return Err(Counter::AutoconfTest.into());
-        }
-        Err(Counter::CalledForLink.into())
-    }
-
-    fn decide_refusals(&mut self, told: Option<Told>) -> Result<Language, Uncacheable> {
-        if let Some(refusal) = self.refusal.take() {
-            return Err(refusal);
-        }
-        if self.architectures > 1 || self.pending_payload.is_some() {
-            return Err(Counter::BadCompilerArguments.into());
-        }
-        match told {
-            Some(Told::Language(language)) => Ok(language),
-            _ => Err(Counter::UnsupportedSourceLanguage.into()),
-        }
-    }
-
-    fn decide_output(&self, source: &Path, phase: Phase) -> Result<Option<PathBuf>, Uncacheable> {
-        match &self.outputs[..] {
-            [] if phase == Phase::SyntaxOnly => Ok(None),
-            [] => match names::default_output(source, phase, self.bitcode) {
-                Some(output) => Ok(Some(output)),
-                None => Err(Uncacheable::new(Counter::BadOutputFile, source.to_string_lossy())),
-            },
-            [_] if phase == Phase::SyntaxOnly => Ok(None),
-            [output] => Ok(Some(output.clone())),
-            _ => Err(Uncacheable::new(Counter::BadCompilerArguments, "-o")),
-        }
-    }
-
-    fn decide_depfile(
-        &self,
-        output: Option<&Path>,
-        language: Language,
-        phase: Phase,
-    ) -> Result<Option<Depfile>, Uncacheable> {
-        let words = &self.depfile;
-        let bad = |detail: &str| Err(Uncacheable::new(Counter::BadCompilerArguments, detail));
-        let plain = words.all_headers || words.user_headers;
-        if words.through_preprocessor.is_some() && (plain || words.file.is_some()) {
-            return bad("-Wp,-MD");
-        }
-        if !plain && words.through_preprocessor.is_none() {
-            let useless = words.file.is_some() || words.target || words.phony;
-            return if useless { bad("-MF without -MD") } else { Ok(None) };
-        }
-        if !language.is_preprocessed_by_the_compiler() {
-            return Ok(None);
-        }
-        let (path, system_headers) = match (&words.through_preprocessor, &words.file) {
-            (Some((path, system_headers)), _) => (path.clone(), *system_headers),
-            (None, Some(path)) => (path.clone(), !words.user_headers),
-            (None, None) => match output {
-                Some(output) if phase != Phase::SyntaxOnly && !is_null(output) => {
-                    let Some(path) = names::default_depfile(output) else { return bad("-MD") };
-                    (path, !words.user_headers)
-                }
-                // Where it goes then differs between compilers and their versions.
-                _ => return bad("-MD without -MF"),
-            },
-        };
-        Ok(Some(Depfile { path, system_headers, has_explicit_target: words.target }))
-    }
-
-    fn decide_side_outputs(
-        &mut self,
-        output: Option<&Path>,
-        language: Language,
-        phase: Phase,
-    ) -> Result<Vec<(PartKind, PathBuf)>, Uncacheable> {
-        let family = self.context.family;
-        let mut kinds = self.side_kinds.clone();
-        if language.is_assembly() {
-            kinds.clear();
-        }
-        if self.debug.split && self.splits_debug_info(phase)? {
-            kinds.push(PartKind::Dwo);
-        }
-        if kinds.is_empty() {
-            return Ok(Vec::new());
-        }
-        let refused = |detail: &str| Uncacheable::new(Counter::UnsupportedCompilerOption, detail);
-        if self.link_time || self.bitcode {
-            return Err(refused("side outputs with link-time optimisation"));
-        }
-        let output = output
-            .filter(|output| !is_null(output))
-            .ok_or_else(|| refused("side outputs without an output"))?;
-        kinds
-            .into_iter()
-            .map(|kind| {
-                let path = names::side_output(output, extension(kind), family);
-                path.map(|path| (kind, path)).ok_or_else(|| refused("side outputs"))
-            })
-            .collect()
-    }
-
-    /// Whether `-gsplit-dwarf` writes a file. gcc takes it as a request for debug information,
-    /// clang only where another option asks for that.
-    fn splits_debug_info(&self, phase: Phase) -> Result<bool, Uncacheable> {
-        if self.context.family == Family::Gcc {
-            return Ok(phase == Phase::Object);
-        }
-        match (self.debug.on, self.debug.off, phase) {
-            (true, false, Phase::Object) => Ok(true),
-            (false, _, _) if !self.debug.detail => Ok(false),
-            _ => Err(Uncacheable::new(Counter::UnsupportedCompilerOption, "-gsplit-dwarf")),
-        }
-    }
-
-    /// Makes names count where an output holds them.
-    fn count_names(&mut self, depfile: Option<&Depfile>, language: Language) {
-        let everything = self.traits & RECORD != 0;
-        let rule_names_output = depfile.is_some_and(|depfile| !depfile.has_explicit_target);
-        let output_counts = everything || rule_names_output || self.traits & OUTPUT_NAME != 0;
-        let default_output = self.outputs.is_empty();
-        let through_preprocessor = self.depfile.through_preprocessor.is_some();
-        // clang's warning about an unused -MF names its file.
-        let dependency_counts =
-            everything || depfile.is_none() && !language.is_preprocessed_by_the_compiler();
-        for argument in &mut self.arguments {
-            let counts = match argument.role {
-                Role::Output => output_counts,
-                Role::Source => {
-                    output_counts && (default_output || through_preprocessor) || everything
-                }
-                Role::Dependency => dependency_counts,
-                _ => everything,
-            };
-            if counts {
-                argument.key = KeyPart::Words;
-            }
-        }
-    }
-}
-
-fn extension(kind: PartKind) -> &'static str {
-    match kind {
-        PartKind::Dwo => ".dwo",
-        PartKind::Gcno => ".gcno",
-        PartKind::StackUsage => ".su",
-        _ => ".ci",
-    }
-}
-
-fn is_null(output: &Path) -> bool {
-    output == Path::new("/dev/null")
 }

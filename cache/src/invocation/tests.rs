@@ -1,1 +1,392 @@
 use super::*;
+use crate::outcome::Counter;
+use proptest::prelude::*;
+
+fn context<'a>(family: Family, cwd: &'a Path) -> Context<'a> {
+    Context {
+        family,
+        version_major: 14,
+        cwd,
+        base_dir: Path::new(""),
+        ignore_options: &[],
+        sloppiness: Sloppiness::default(),
+        cxx_driver: false,
+    }
+}
+
+fn words(text: &str) -> Vec<OsString> {
+    text.split_whitespace().map(OsString::from).collect()
+}
+
+fn parse_for(family: Family, text: &str) -> Result<Invocation, Uncacheable> {
+    Invocation::parse(&words(text), &context(family, Path::new("/nowhere")))
+}
+
+fn gcc(text: &str) -> Invocation {
+    parse_for(Family::Gcc, text).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}"))
+}
+
+fn clang(text: &str) -> Invocation {
+    parse_for(Family::Clang, text).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}"))
+}
+
+fn refusal(text: &str) -> Counter {
+    parse_for(Family::Gcc, text).unwrap_err().counter
+}
+
+fn key(invocation: &Invocation) -> String {
+    let words: Vec<_> = invocation.key_words().map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+fn text(words: &[OsString]) -> String {
+    words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn an_ordinary_call_is_understood() {
+    let call = gcc("-DX=1 -I inc -O2 -Wall -fPIC -MD -MT x.o -MF dep/x.d -o out/x.o -c src/x.c");
+    assert_eq!(call.source, Path::new("src/x.c"));
+    assert_eq!(call.language, Language::C);
+    assert_eq!(call.phase, Phase::Object);
+    assert_eq!(call.output.as_deref(), Some(Path::new("out/x.o")));
+    let depfile = call.depfile.as_ref().unwrap();
+    assert_eq!(depfile.path, Path::new("dep/x.d"));
+    assert!(depfile.system_headers && depfile.has_explicit_target);
+    assert_eq!(key(&call), "-DX=1 -I inc -O2 -Wall -fPIC -MD -MT x.o -c");
+    assert!(!call.debug_info && !call.uses_working_directory && !call.native);
+    assert!(!call.needs_only_tokens, "-Wall");
+    assert!(call.remote && !call.rewritten && !call.records_command_line);
+    assert_eq!(text(&call.preprocess_arguments()), "-E -DX=1 -I inc -O2 -Wall -fPIC src/x.c");
+    assert_eq!(text(&call.remote_arguments()), "-O2 -Wall -fPIC");
+    assert_eq!(text(&call.search_arguments()), "-I inc");
+}
+
+#[test]
+fn the_order_of_options_counts() {
+    assert_ne!(key(&gcc("-Wx -Werror -c x.c")), key(&gcc("-Werror -Wx -c x.c")));
+}
+
+#[test]
+fn the_phase_counts_and_the_earliest_one_wins() {
+    assert_ne!(key(&gcc("-c x.c")), key(&gcc("-S x.c")));
+    assert_eq!(gcc("-c -S x.c").output, Some("x.s".into()));
+    assert_eq!(gcc("-S -fsyntax-only x.c -o y").output, None);
+}
+
+#[test]
+fn names_count_only_where_an_output_holds_them() {
+    assert_eq!(key(&gcc("-c x.c -o a.o")), key(&gcc("-c x.c -o b.o")));
+    for options in ["-MD", "-g -gsplit-dwarf", "--coverage", "-fprofile-arcs", "-fstack-usage"] {
+        let named = |name: &str| key(&gcc(&format!("{options} -c x.c -o {name}")));
+        assert_ne!(named("a.o"), named("b.o"), "{options}");
+        let unnamed = |name: &str| key(&gcc(&format!("{options} -c {name}")));
+        assert_ne!(unnamed("a.c"), unnamed("b.c"), "{options}");
+    }
+    assert_eq!(key(&gcc("-MD -MF a -c x.c -o x.o")), key(&gcc("-MD -MF b -c x.c -o x.o")));
+    assert_eq!(key(&gcc("-MD -MT t -c x.c -o a.o")), key(&gcc("-MD -MT t -c x.c -o b.o")));
+    let kernel = |name: &str| key(&gcc(&format!("-Wp,-MMD,{name} -c x.c -o x.o")));
+    assert_eq!(kernel("a.d"), kernel("b.d"));
+}
+
+#[test]
+fn a_recorded_command_line_counts_in_full() {
+    for option in ["-frecord-gcc-switches", "-fverbose-asm"] {
+        let call = gcc(&format!("{option} -MD -MF x.d -c x.c -o x.o"));
+        assert!(call.records_command_line);
+        assert_eq!(key(&call), format!("{option} -MD -MF x.d -c x.c -o x.o"));
+    }
+}
+
+#[test]
+fn calls_that_do_not_compile_one_source_are_told_apart() {
+    for (call, counter) in [
+        ("", Counter::NoInputFile),
+        ("--version", Counter::NoInputFile),
+        ("-print-prog-name=as", Counter::NoInputFile),
+        ("-E x.c", Counter::CalledForPreprocessing),
+        ("-c -E x.c", Counter::CalledForPreprocessing),
+        ("-MM x.c", Counter::CalledForPreprocessing),
+        ("x.c", Counter::CalledForLink),
+        ("a.o b.o -o prog -Wl,-rpath,x", Counter::CalledForLink),
+        ("conftest.c -o conftest", Counter::AutoconfTest),
+        ("-c a.c b.c", Counter::MultipleSourceFiles),
+        ("-c x.c -o -", Counter::OutputToStdout),
+        ("-c x.c -MD -MF -", Counter::OutputToStdout),
+        ("-c -", Counter::NoInputFile),
+        ("-c x.f90", Counter::UnsupportedSourceLanguage),
+        ("-c x", Counter::UnsupportedSourceLanguage),
+        ("-c -x cuda x.c", Counter::UnsupportedSourceLanguage),
+        ("-c x.o", Counter::UnsupportedSourceLanguage),
+        ("x.h", Counter::CouldNotUsePrecompiledHeader),
+        ("-x c++-header -c x.c", Counter::CouldNotUsePrecompiledHeader),
+        ("-include-pch x.pch -c x.c", Counter::CouldNotUsePrecompiledHeader),
+        ("-fmodules -c x.c", Counter::CouldNotUseModules),
+        ("-c x.c -o a -o b", Counter::BadCompilerArguments),
+        ("-c x.c -I", Counter::BadCompilerArguments),
+        ("-c x.c -MF x.d", Counter::BadCompilerArguments),
+        ("-c x.c -Wp,-MD,a.d -MD", Counter::BadCompilerArguments),
+        ("-c x.c -o out/", Counter::BadOutputFile),
+        ("@absent -c x.c", Counter::UnsupportedCompilerOption),
+    ] {
+        assert_eq!(refusal(call), counter, "{call}");
+    }
+}
+
+#[test]
+fn what_writes_or_reads_other_files_is_refused_by_name() {
+    for option in [
+        "-fnew-option",
+        "-save-temps",
+        "-save-temps=obj",
+        "-fdump-tree-all",
+        "-da",
+        "-aux-info x",
+        "-fopt-info-vec=f",
+        "-fsave-optimization-record",
+        "-ftime-trace",
+        "-fdeps-file=x",
+        "-v",
+        "-Wa,-a=x",
+        "-Wa,--MD,x",
+        "-Wa,-MD,x",
+        "-Xpreprocessor -MD,x",
+        "-Wa,--noexecstack,-al",
+        "-Xassembler -al",
+        "-Wp,-P",
+        "-wrapper x",
+        "-fplugin=x",
+        "-specs=x",
+        "-dumpbase x",
+        "-MJ x",
+        "-P",
+        "-C",
+        "-Xlinker",
+        "-fdiagnostics-format=sarif-file",
+        "-fprofile-use=x",
+        "-Wp,-dD",
+        "-Xpreprocessor -dD",
+        "--coverage -flto -fno-test-coverage",
+        "-MG -MD",
+    ] {
+        let refused = parse_for(Family::Gcc, &format!("{option} -c x.c"));
+        assert!(refused.is_err(), "{option}");
+    }
+    for option in [
+        "-Xclang -load -Xclang x.so",
+        "-mllvm -time-passes",
+        "-mllvm -enable-x=file",
+        "-Xclang -emit-pch",
+        "--analyze",
+        "-gembed-source",
+        "-fembed-bitcode",
+        "-arch a -arch b",
+        "-ivfsoverlay x",
+        "-Xclang -target-feature",
+        "-gsplit-dwarf=single",
+    ] {
+        let refused = parse_for(Family::Clang, &format!("{option} -c x.c"));
+        assert!(refused.is_err(), "{option}");
+    }
+    let refused = parse_for(Family::Gcc, "-fnew-option -c x.c").unwrap_err();
+    assert_eq!(refused, Uncacheable::new(Counter::UnsupportedCompilerOption, "-fnew-option"));
+}
+
+#[test]
+fn tools_get_words_that_are_known() {
+    gcc("-Wa,--noexecstack -Wa,--defsym,X=1 -Xassembler -mrelax-relocations=no -Wp,-DX -c x.c");
+    clang("-Xclang -target-feature -Xclang +avx -mllvm -inline-threshold=500 -c x.c");
+    assert!(clang("-c -- x.c").source == Path::new("x.c"));
+}
+
+#[test]
+fn languages_follow_the_option_and_the_name() {
+    for (call, language) in [
+        ("-c x.c", Language::C),
+        ("-c x.C", Language::Cxx),
+        ("-c x.cpp", Language::Cxx),
+        ("-c x.i", Language::CPreprocessed),
+        ("-c x.S", Language::AssemblerWithCpp),
+        ("-c x.mm", Language::ObjCxx),
+        ("-c -x c++ x.c", Language::Cxx),
+        ("-c -xc++ x", Language::Cxx),
+        ("-c -x c++ -x none x.c", Language::C),
+        ("-c x.c -x c++", Language::C),
+    ] {
+        assert_eq!(gcc(call).language, language, "{call}");
+    }
+    let driver = Context { cxx_driver: true, ..context(Family::Gcc, Path::new("/")) };
+    let language = |text: &str| Invocation::parse(&words(text), &driver).unwrap().language;
+    assert_eq!(language("-c x.c"), Language::Cxx);
+    assert_eq!(language("-c x.i"), Language::CxxPreprocessed);
+    assert_eq!(language("-c -x c x.c"), Language::C);
+}
+
+#[test]
+fn debug_information_and_positions() {
+    assert!(gcc("-O2 -fPIC -Wno-unused -c x.c").needs_only_tokens);
+    for option in ["-g", "-ggdb3", "-gdwarf-4", "-gsplit-dwarf", "-g0 -g"] {
+        let call = gcc(&format!("{option} -c x.c"));
+        assert!(call.debug_info && call.uses_working_directory && !call.needs_only_tokens);
+    }
+    for option in ["-g0", "-g -g0", "-gz"] {
+        let call = gcc(&format!("{option} -c x.c"));
+        assert!(!call.debug_info && !call.uses_working_directory, "{option}");
+    }
+    assert!(!clang("-g -ffile-compilation-dir=. -c x.c").uses_working_directory);
+    for option in ["-Wall", "-fsanitize=undefined", "-flto", "--coverage", "-fanalyzer"] {
+        assert!(!gcc(&format!("{option} -c x.c")).needs_only_tokens, "{option}");
+    }
+    assert!(gcc("--coverage -c x.c").uses_working_directory);
+}
+
+#[test]
+fn what_depends_on_this_machine_stays_here() {
+    assert!(gcc("-march=native -c x.c").native);
+    assert!(!gcc("-march=x86-64 -mtune=generic -c x.c").native);
+    for option in ["-march=native", "--coverage", "-fstack-usage", "-gsplit-dwarf", "-Bx"] {
+        assert!(!gcc(&format!("{option} -c x.c")).remote, "{option}");
+    }
+    assert!(!gcc("-c x.S").remote && !gcc("-fsyntax-only x.c").remote);
+}
+
+#[test]
+fn sloppiness_leaves_out_what_it_names_and_nothing_else() {
+    let sloppy = |text: &str| {
+        let sloppiness = Sloppiness { random_seed: true, gcno_cwd: true };
+        let context = Context { sloppiness, ..context(Family::Gcc, Path::new("/")) };
+        Invocation::parse(&words(text), &context).unwrap()
+    };
+    assert_eq!(key(&sloppy("-frandom-seed=1 -c x.c")), "-c");
+    assert_eq!(key(&gcc("-frandom-seed=1 -c x.c")), "-frandom-seed=1 -c");
+    assert!(!sloppy("-ftest-coverage -c x.c").uses_working_directory);
+    assert!(sloppy("--coverage -c x.c").uses_working_directory);
+}
+
+#[test]
+fn ignored_options_do_not_count() {
+    let ignored = ["-fmystery*".to_owned(), "-DDATE".to_owned()];
+    let context = Context { ignore_options: &ignored, ..context(Family::Gcc, Path::new("/")) };
+    let call = Invocation::parse(&words("-fmystery=1 -DDATE -DX -c x.c"), &context).unwrap();
+    assert_eq!(key(&call), "-DX -c");
+    assert!(!call.remote);
+}
+
+#[test]
+fn files_that_count_are_told() {
+    let call =
+        clang("-fsanitize=address -fsanitize-ignorelist=a.txt -include f.h -imacros m.h -c x.c");
+    assert_eq!(call.read_files, [Path::new("a.txt")]);
+    assert_eq!(call.forced_includes, [Path::new("f.h"), Path::new("m.h")]);
+}
+
+#[test]
+fn old_compilers_with_side_outputs_are_refused() {
+    let context = Context { version_major: 10, ..context(Family::Gcc, Path::new("/")) };
+    assert!(Invocation::parse(&words("-c x.c"), &context).is_ok());
+    assert!(Invocation::parse(&words("-fstack-usage -c x.c"), &context).is_err());
+}
+
+#[test]
+fn base_dir_makes_paths_relative_everywhere() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    for folder in ["src", "build", "inc"] {
+        std::fs::create_dir(root.join(folder)).unwrap();
+    }
+    let cwd = root.join("build");
+    let context = Context { base_dir: root, ..context(Family::Gcc, &cwd) };
+    let at = root.display();
+    let given = format!(
+        "-I{at}/inc -isystem {at}/inc -I/usr/include -D{at} -c {at}/src/x.c -o {at}/build/x.o \
+         -MD -MF {at}/build/x.d"
+    );
+    let call = Invocation::parse(&words(&given), &context).unwrap();
+    assert!(call.rewritten);
+    assert_eq!(
+        text(&call.compile_arguments()),
+        format!("-I../inc -isystem ../inc -I/usr/include -D{at} -c ../src/x.c -o x.o -MD -MF x.d")
+    );
+    assert_eq!(call.source, Path::new("../src/x.c"));
+    assert_eq!(call.output.as_deref(), Some(Path::new("x.o")));
+    assert_eq!(call.depfile.unwrap().path, Path::new("x.d"));
+}
+
+const POOL: &[&str] = &[
+    "-c",
+    "-S",
+    "-o",
+    "x.o",
+    "-I",
+    "-Ix",
+    "x.c",
+    "y.cpp",
+    "-x",
+    "c",
+    "c++",
+    "none",
+    "-g",
+    "-O2",
+    "-MD",
+    "-MF",
+    "x.d",
+    "-MT",
+    "-Wp,-MD,x.d",
+    "-Wa,--defsym",
+    "-Xassembler",
+    "-Xclang",
+    "-target-feature",
+    "-include",
+    "--coverage",
+    "-gsplit-dwarf",
+    "-fsyntax-only",
+    "-E",
+    "--",
+    "-",
+    "",
+    "-D",
+    "-DX",
+    "-fno-lto",
+    "-flto",
+    "-Wall",
+    "--param",
+    "-march=native",
+    "-mllvm",
+    "-pipe",
+    "-frecord-gcc-switches",
+    "-fno-",
+    "-mno-",
+    "-gno-",
+    "-emit-llvm",
+    "-arch",
+];
+
+fn any_word() -> impl Strategy<Value = OsString> {
+    prop_oneof![
+        8 => prop::sample::select(POOL).prop_map(OsString::from),
+        2 => prop::sample::select(crate::options::TABLE).prop_map(|row| row.name.into()),
+        1 => "-[a-zA-Z=,-]{0,8}".prop_map(OsString::from),
+        1 => prop::collection::vec(1..=255_u8, 0..6).prop_map(|mut bytes| {
+            use std::os::unix::ffi::OsStringExt;
+            bytes.retain(|&byte| byte != b'@');
+            OsString::from_vec(bytes)
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_words_are_taken_and_none_is_lost(
+        arguments in prop::collection::vec(any_word(), 0..10),
+        is_clang in any::<bool>(),
+    ) {
+        let family = if is_clang { Family::Clang } else { Family::Gcc };
+        let context = context(family, Path::new("/nowhere"));
+        let _ = Invocation::parse(&arguments, &context);
+        let compiling = [&arguments[..], &["-c".into(), "x.c".into()]].concat();
+        if let Ok(call) = Invocation::parse(&compiling, &context) {
+            prop_assert_eq!(call.compile_arguments(), compiling);
+            prop_assert!(call.arguments.iter().all(|argument| !argument.words.is_empty()));
+        }
+    }
+}

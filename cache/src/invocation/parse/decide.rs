@@ -1,0 +1,258 @@
+//! The decisions that need all words: source, phase, outputs, and which names count.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::super::language::{self, Told};
+use super::super::{Depfile, Invocation, KeyPart, Language, Role, names};
+use super::Call;
+use crate::entry::PartKind;
+use crate::options::{Family, LOCAL, OUTPUT_NAME, POSITION, Phase, RECORD};
+use crate::outcome::{Counter, Uncacheable};
+
+/// The first versions whose rules for `.dwo`, `.gcno`, `.su` and `.ci` are those of [`names`] (gcc 11
+/// reworked `-dumpbase`, clang 12 the meaning of `-gsplit-dwarf` without `-g`).
+const GCC_SIDE_OUTPUTS_SINCE: u32 = 11;
+const CLANG_SIDE_OUTPUTS_SINCE: u32 = 12;
+
+impl Call<'_> {
+    /// The call as a whole.
+    pub(super) fn decide(mut self) -> Result<Invocation, Uncacheable> {
+        let (source, language) = self.decide_source()?;
+        let phase = self.decide_phase(&source)?;
+        let language = self.decide_refusals(language)?;
+        self.check_language(language)?;
+        let output = self.decide_output(&source, phase)?;
+        let depfile = self.decide_depfile(output.as_deref(), language, phase)?;
+        let side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
+        self.count_names(depfile.as_ref(), language);
+        let debug_info =
+            self.debug.last_is_on || self.debug.detail || self.debug.split || self.debug.assembler;
+        let has = |traits| self.traits & traits != 0;
+        let debug_names_directory = debug_info && !self.has_compilation_directory;
+        let is_assembly = language.is_assembly();
+        Ok(Invocation {
+            rewritten: self.rewritten,
+            language,
+            phase,
+            output,
+            depfile,
+            debug_info,
+            uses_working_directory: self.names_directory || debug_names_directory,
+            needs_only_tokens: !has(POSITION) && !debug_info,
+            native: self.native,
+            records_command_line: has(RECORD),
+            remote: !has(LOCAL) && !self.native && side_outputs.is_empty() && !is_assembly,
+            side_outputs,
+            explicit_colour: self.explicit_colour,
+            arguments: self.arguments,
+            source,
+            read_files: self.read_files,
+            forced_includes: self.forced_includes,
+        })
+    }
+
+    fn decide_source(&self) -> Result<(PathBuf, Option<Told>), Uncacheable> {
+        let [(source, told), others @ ..] = &self.sources[..] else {
+            return Err(Counter::NoInputFile.into());
+        };
+        if self.only_preprocesses {
+            return Err(Counter::CalledForPreprocessing.into());
+        }
+        let told = match told {
+            Some(Told::ByName) => {
+                language::from_name(source, self.context.family, self.context.cxx_driver)
+            }
+            told => *told,
+        };
+        if told == Some(Told::Header) {
+            return Err(Uncacheable::new(
+                Counter::CouldNotUsePrecompiledHeader,
+                source.to_string_lossy(),
+            ));
+        }
+        if !others.is_empty() && !self.phases.is_empty() {
+            return Err(Counter::MultipleSourceFiles.into());
+        }
+        Ok((source.clone(), told))
+    }
+
+    fn decide_phase(&self, source: &Path) -> Result<Phase, Uncacheable> {
+        if let Some(&phase) = self.phases.iter().max() {
+            return Ok(phase);
+        }
+        let name = source.file_name().unwrap_or_default();
+        if name.as_bytes().starts_with(b"conftest.") {
+            return Err(Counter::AutoconfTest.into());
+        }
+        Err(Counter::CalledForLink.into())
+    }
+
+    fn decide_refusals(&mut self, told: Option<Told>) -> Result<Language, Uncacheable> {
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal);
+        }
+        if self.architectures > 1 || self.pending_payload.is_some() {
+            return Err(Counter::BadCompilerArguments.into());
+        }
+        match told {
+            Some(Told::Language(language)) => Ok(language),
+            _ => Err(Counter::UnsupportedSourceLanguage.into()),
+        }
+    }
+
+    /// Refuses combinations whose outputs follow rules of their own.
+    fn check_language(&self, language: Language) -> Result<(), Uncacheable> {
+        let is_assembly = language.is_assembly();
+        let clang = self.context.family == Family::Clang;
+        let culprit = if self.bitcode && is_assembly {
+            "-emit-llvm"
+        } else if self.debug.split && is_assembly && clang {
+            "-gsplit-dwarf"
+        } else if self.debug.assembler && !is_assembly {
+            // The debug information would name gcc's temporary assembly file.
+            "-Wa,-g"
+        } else {
+            return Ok(());
+        };
+        Err(Uncacheable::new(Counter::UnsupportedCompilerOption, culprit))
+    }
+
+    fn decide_output(&self, source: &Path, phase: Phase) -> Result<Option<PathBuf>, Uncacheable> {
+        match &self.outputs[..] {
+            [] if phase == Phase::SyntaxOnly => Ok(None),
+            [] => match names::default_output(source, phase, self.bitcode) {
+                Some(output) => Ok(Some(output)),
+                None => Err(Uncacheable::new(Counter::BadOutputFile, source.to_string_lossy())),
+            },
+            [_] if phase == Phase::SyntaxOnly => Ok(None),
+            [output] => Ok(Some(output.clone())),
+            _ => Err(Uncacheable::new(Counter::BadCompilerArguments, "-o")),
+        }
+    }
+
+    fn decide_depfile(
+        &self,
+        output: Option<&Path>,
+        language: Language,
+        phase: Phase,
+    ) -> Result<Option<Depfile>, Uncacheable> {
+        let words = &self.depfile;
+        let bad = |detail: &str| Err(Uncacheable::new(Counter::BadCompilerArguments, detail));
+        let plain = words.all_headers || words.user_headers;
+        if words.through_preprocessor.is_some() && (plain || words.file.is_some()) {
+            return bad("-Wp,-MD");
+        }
+        if !plain && words.through_preprocessor.is_none() {
+            let useless = words.file.is_some() || words.target || words.phony;
+            return if useless { bad("-MF without -MD") } else { Ok(None) };
+        }
+        if !language.is_preprocessed_by_the_compiler() {
+            return Ok(None);
+        }
+        let (path, system_headers) = match (&words.through_preprocessor, &words.file) {
+            (Some((path, system_headers)), _) => (path.clone(), *system_headers),
+            (None, Some(path)) => (path.clone(), !words.user_headers),
+            (None, None) => match output {
+                Some(output) if phase != Phase::SyntaxOnly && !is_null(output) => {
+                    let Some(path) = names::default_depfile(output) else { return bad("-MD") };
+                    (path, !words.user_headers)
+                }
+                // Where it goes then differs between compilers and their versions.
+                _ => return bad("-MD without -MF"),
+            },
+        };
+        Ok(Some(Depfile { path, system_headers, has_explicit_target: words.target }))
+    }
+
+    fn decide_side_outputs(
+        &mut self,
+        output: Option<&Path>,
+        language: Language,
+        phase: Phase,
+    ) -> Result<Vec<(PartKind, PathBuf)>, Uncacheable> {
+        let family = self.context.family;
+        let mut kinds = self.side_kinds.clone();
+        if language.is_assembly() {
+            kinds.clear();
+        }
+        if self.debug.split && self.splits_debug_info(phase)? {
+            kinds.push(PartKind::Dwo);
+        }
+        if kinds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let refused = |detail: &str| Uncacheable::new(Counter::UnsupportedCompilerOption, detail);
+        if self.link_time || self.bitcode {
+            return Err(refused("side outputs with link-time optimisation"));
+        }
+        let version_min = match family {
+            Family::Gcc => GCC_SIDE_OUTPUTS_SINCE,
+            Family::Clang => CLANG_SIDE_OUTPUTS_SINCE,
+        };
+        if self.context.version_major < version_min {
+            return Err(refused("side outputs of an old compiler"));
+        }
+        let output = output
+            .filter(|output| !is_null(output))
+            .ok_or_else(|| refused("side outputs without an output"))?;
+        kinds
+            .into_iter()
+            .map(|kind| {
+                let path = names::side_output(output, extension(kind), family);
+                path.map(|path| (kind, path)).ok_or_else(|| refused("side outputs"))
+            })
+            .collect()
+    }
+
+    /// Whether `-gsplit-dwarf` writes a file. gcc takes it as a request for debug information,
+    /// clang only where another option asks for that.
+    fn splits_debug_info(&self, phase: Phase) -> Result<bool, Uncacheable> {
+        if self.context.family == Family::Gcc {
+            return Ok(phase == Phase::Object);
+        }
+        match (self.debug.on, self.debug.off, phase) {
+            (true, false, Phase::Object) => Ok(true),
+            (false, _, _) if !self.debug.detail => Ok(false),
+            _ => Err(Uncacheable::new(Counter::UnsupportedCompilerOption, "-gsplit-dwarf")),
+        }
+    }
+
+    /// Makes names count where an output holds them.
+    fn count_names(&mut self, depfile: Option<&Depfile>, language: Language) {
+        let everything = self.traits & RECORD != 0;
+        let rule_names_output = depfile.is_some_and(|depfile| !depfile.has_explicit_target);
+        let output_counts = everything || rule_names_output || self.traits & OUTPUT_NAME != 0;
+        let default_output = self.outputs.is_empty();
+        let through_preprocessor = self.depfile.through_preprocessor.is_some();
+        // clang's warning about an unused -MF names its file.
+        let dependency_counts =
+            everything || depfile.is_none() && !language.is_preprocessed_by_the_compiler();
+        for argument in &mut self.arguments {
+            let counts = match argument.role {
+                Role::Output => output_counts,
+                Role::Source => {
+                    output_counts && (default_output || through_preprocessor) || everything
+                }
+                Role::Dependency => dependency_counts,
+                _ => everything,
+            };
+            if counts {
+                argument.key = KeyPart::Words;
+            }
+        }
+    }
+}
+
+fn extension(kind: PartKind) -> &'static str {
+    match kind {
+        PartKind::Dwo => ".dwo",
+        PartKind::Gcno => ".gcno",
+        PartKind::StackUsage => ".su",
+        _ => ".ci",
+    }
+}
+
+fn is_null(output: &Path) -> bool {
+    output == Path::new("/dev/null")
+}
