@@ -130,6 +130,9 @@ enum Ownership {
 /// One daemon for one cache folder, whatever environment it was started in.
 fn own_cache_folder(folder: &Path, socket: &Path) -> Ownership {
     let open = || -> io::Result<File> {
+        if folder.as_os_str().is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         std::fs::create_dir_all(folder)?;
         let path = folder.join("daemon.lock");
         OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
