@@ -40,7 +40,6 @@ impl Compiled {
         for output in &unit.outputs {
             match read_written(&unit.here, &output.path, start.stamp_clock) {
                 Written::Bytes(bytes) => parts.push(Part { kind: output.kind, bytes }),
-                Written::Nothing if is_optional(output.kind) => {}
                 Written::Nothing => return Err(Counter::CompilerProducedNoOutput.into()),
                 Written::Unfit => {
                     let path = output.path.to_string_lossy();
@@ -65,12 +64,6 @@ impl Compiled {
     pub fn part(&self, kind: PartKind) -> Option<&[u8]> {
         self.parts.iter().find(|part| part.kind == kind).map(|part| part.bytes.as_slice())
     }
-}
-
-/// A compile may have nothing to say there: no function for `-fstack-usage`, no debug information
-/// for `-gsplit-dwarf`.
-fn is_optional(kind: PartKind) -> bool {
-    !matches!(kind, PartKind::Object | PartKind::Depfile)
 }
 
 /// rcache's own fault.

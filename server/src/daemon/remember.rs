@@ -184,6 +184,9 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     if !start.clock_is_even() {
         return Err(modified("the clock was set").into());
     }
+    if !unit.means_the_same() {
+        return Err(modified("a response file").into());
+    }
     let now = SystemTime::now();
     let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, start, now)?];
     if scanned[0].1 != unit.source.digest {

@@ -168,6 +168,14 @@ impl<'c> Unit<'c> {
         hasher.finish()
     }
 
+    /// Whether the command line still means the same: a response file may have changed while the
+    /// compiler read it.
+    pub fn means_the_same(&self) -> bool {
+        let is_response_file = |word: &OsString| word.as_bytes().starts_with(b"@");
+        !self.call.arguments.iter().any(is_response_file)
+            || parse(self.call, self.config, &self.compiler).as_ref() == Ok(&self.invocation)
+    }
+
     /// Whether the values of time macros are fixed by SOURCE_DATE_EPOCH (gcc 7 and later; clang
     /// only from 16 on, and it is not relied on there).
     pub fn has_fixed_time(&self) -> bool {
@@ -215,6 +223,14 @@ fn identify(
 ) -> Result<(Invocation, Arc<Compiler>), Stop> {
     let plain = vec!["-x".into(), "c".into()];
     let driver = daemon.compilers.identify(&call.compiler, plain, asker)?;
+    let invocation = parse(call, config, &driver).map_err(Stop::Uncacheable)?;
+    let mut arguments = invocation.target_arguments();
+    arguments.extend(["-x".into(), invocation.language.name().into()]);
+    let compiler = daemon.compilers.identify(&call.compiler, arguments, asker)?;
+    Ok((invocation, compiler))
+}
+
+fn parse(call: &Call, config: &Config, driver: &Compiler) -> Result<Invocation, Uncacheable> {
     let name = driver_name(&call.compiler).as_bytes();
     let context = Context {
         family: driver.banner.family,
@@ -228,11 +244,7 @@ fn identify(
         },
         cxx_driver: name.windows(2).any(|window| window == b"++"),
     };
-    let invocation = Invocation::parse(&call.arguments, &context).map_err(Stop::Uncacheable)?;
-    let mut arguments = invocation.target_arguments();
-    arguments.extend(["-x".into(), invocation.language.name().into()]);
-    let compiler = daemon.compilers.identify(&call.compiler, arguments, asker)?;
-    Ok((invocation, compiler))
+    Invocation::parse(&call.arguments, &context)
 }
 
 fn outputs(
