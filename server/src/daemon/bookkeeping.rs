@@ -13,6 +13,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the end is looked for.
 const TICK: Duration = Duration::from_millis(20);
 
+/// A build that pauses for this long has its memory given back to the system.
+const TRIM_AFTER: Duration = Duration::from_secs(3);
+
 /// The store is repaired in the background this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -20,12 +23,18 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 pub fn run(daemon: &Daemon, own_socket: u64) {
     let mut flushed = Instant::now();
     let mut swept: Option<Instant> = None;
+    let mut trimmed_at_call = 0;
     while !daemon.activity.retiring.load(Ordering::SeqCst) {
         std::thread::sleep(TICK);
         if flushed.elapsed() >= FLUSH_INTERVAL {
             flushed = Instant::now();
             flush(daemon);
             evict(daemon);
+            let calls = daemon.activity.calls.load(Ordering::Relaxed);
+            if calls != trimmed_at_call && lock(&daemon.activity.last).elapsed() >= TRIM_AFTER {
+                trimmed_at_call = calls;
+                give_memory_back();
+            }
             if is_idle(daemon) {
                 daemon.retire();
             }
@@ -91,6 +100,14 @@ fn evict(daemon: &Daemon) {
             Ok(_) => {}
             Err(error) => tracing::warn!("{error}"),
         }
+    }
+}
+
+/// glibc keeps what objects and texts took during a build.
+fn give_memory_back() {
+    // SAFETY: malloc_trim takes a number and touches only free memory.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

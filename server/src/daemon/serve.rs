@@ -45,6 +45,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         detach();
     }
     start_log(&config, mode);
+    share_memory_between_threads();
     // What the cache holds is nobody else's business. Output files get their mode on their own.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let socket = client::socket_path();
@@ -97,6 +98,16 @@ fn detach() {
     // SAFETY: nothing of ours is open yet beyond the three standard streams.
     unsafe {
         libc::close_range(3, libc::c_uint::MAX, 0);
+    }
+}
+
+/// glibc gives each thread an arena of its own, up to eight for each core, and each keeps what a
+/// large object once took. A few do for threads that mostly wait.
+fn share_memory_between_threads() {
+    const ARENAS_MAX: libc::c_int = 4;
+    // SAFETY: mallopt takes two numbers, and runs before any other thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
     }
 }
 
