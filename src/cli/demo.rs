@@ -39,6 +39,7 @@ pub fn run() -> Outcome {
 struct Act {
     name: &'static str,
     wall: Duration,
+    processor: Duration,
     /// Hits and misses; `None` without rcache.
     calls: Option<(u64, u64)>,
     /// Size and number of the results in the store.
@@ -55,6 +56,7 @@ fn play(build: &Build, stage: &Stage) -> Result<Vec<Act>, String> {
     let mut acts = vec![Act {
         name: "without rcache",
         wall: bare.wall,
+        processor: bare.processor,
         calls: None,
         store: (0, 0),
         compared: 0,
@@ -81,6 +83,7 @@ fn act(build: &Build, stage: &Stage, name: &'static str, bare: &Built) -> Result
     Ok(Act {
         name,
         wall: built.wall,
+        processor: built.processor,
         calls: Some((hits, counter("cache_miss"))),
         store: (number(&stats, "/store/bytes"), number(&stats, "/store/files")),
         compared: bare.files.len(),
@@ -91,17 +94,21 @@ fn act(build: &Build, stage: &Stage, name: &'static str, bare: &Built) -> Result
 fn render(acts: &[Act], style: Style) -> String {
     let bare = acts.first().map_or(Duration::ZERO, |act| act.wall);
     let ratio = |act: &Act| act.wall.as_secs_f64() / bare.as_secs_f64().max(1e-9);
-    let heading =
-        format!("{:26}{:>10}{:>10}{:>8}{:>8}", "build", "wall", "ratio", "hits", "misses");
+    let heading = format!(
+        "{:26}{:>11}{:>8}{:>11}{:>7}{:>8}",
+        "build", "wall", "ratio", "processor", "hits", "misses"
+    );
     let mut shown = style.paint(Paint::Bold, &heading) + "\n";
     for act in acts {
         let (hits, misses) = match act.calls {
             Some((hits, misses)) => (hits.to_string(), misses.to_string()),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        let wall = format!("{:.3} s", act.wall.as_secs_f64());
+        let wall = format!("{:.2} s", act.wall.as_secs_f64());
+        let processor = format!("{:.2} s", act.processor.as_secs_f64());
         let ratio = ratio(act);
-        let row = format!("{:26}{wall:>10}{ratio:>10.3}{hits:>8}{misses:>8}", act.name);
+        let row =
+            format!("{:26}{wall:>11}{ratio:>8.3}{processor:>11}{hits:>7}{misses:>8}", act.name);
         let bar = style.bar((ratio * 1e3) as u64, 1_000, Paint::Green);
         shown.push_str(&format!("{}\n", format!("{row}  {bar}").trim_end()));
     }
@@ -112,13 +119,14 @@ fn render(acts: &[Act], style: Style) -> String {
     shown.push_str(&match differing.is_empty() {
         true => style.paint(
             Paint::Green,
-            &format!("all {compared} files are the same, byte for byte, as without rcache\n"),
+            &format!("all {compared} files are the same, byte for byte, as without rcache"),
         ),
         false => style.paint(
             Paint::Red,
-            &format!("NOT the same as without rcache: {}\n", differing.join(", ")),
+            &format!("NOT the same as without rcache: {}", differing.join(", ")),
         ),
     });
+    shown.push('\n');
     if let Some((size, results)) = acts.last().map(|act| act.store) {
         shown.push_str(&format!("store: {results} results, {}\n", screen::bytes(size)));
     }
@@ -229,6 +237,7 @@ mod tests {
         Act {
             name,
             wall: Duration::from_millis(milliseconds),
+            processor: Duration::from_millis(milliseconds * 2),
             calls,
             store: (1_200_000, 24),
             compared: if calls.is_some() { 51 } else { 0 },
@@ -246,10 +255,10 @@ mod tests {
         assert_eq!(
             render(&acts, Style::Plain),
             "\
-build                           wall     ratio    hits  misses
-without rcache              12.340 s     1.000       -       -
-rcache, cold                12.500 s     1.013       0      25
-rcache, warm                 0.080 s     0.006      25       0
+build                            wall   ratio  processor   hits  misses
+without rcache                12.34 s   1.000    24.68 s      -       -
+rcache, cold                  12.50 s   1.013    25.00 s      0      25
+rcache, warm                   0.08 s   0.006     0.16 s     25       0
 
 all 102 files are the same, byte for byte, as without rcache
 store: 24 results, 1.2M

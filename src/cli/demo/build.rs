@@ -24,8 +24,11 @@ pub struct Build<'a> {
 
 /// What a build made.
 pub struct Built {
-    /// The time it took, without the link.
+    /// The time that the compiles took.
     pub wall: Duration,
+    /// Processor time of the compilers, and of rcache in front of them. Unlike the wall time, it
+    /// means something on a machine that is busy with other things.
+    pub processor: Duration,
     /// Objects and dependency files by name, and what the program printed.
     pub files: BTreeMap<String, Vec<u8>>,
 }
@@ -61,19 +64,21 @@ impl Build<'_> {
         }
         std::fs::create_dir(&objects).map_err(file)?;
 
+        let before = processor_time();
         let wall = self.compile_all(name, launcher)?;
-        self.collect(wall)
+        let processor = processor_time().saturating_sub(before);
+        self.collect(wall, processor)
     }
 
     /// Compiles one unit without rcache; the others are as the last build left them.
     pub fn rebuild(&self, unit: &str) -> Result<Built, String> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), processor_time());
         self.compile(unit, None)?;
-        self.collect(start.elapsed())
+        self.collect(start.elapsed(), processor_time().saturating_sub(before))
     }
 
     /// Links and runs the program, and reads everything that the build made.
-    fn collect(&self, wall: Duration) -> Result<Built, String> {
+    fn collect(&self, wall: Duration, processor: Duration) -> Result<Built, String> {
         let objects = self.folder.join("obj");
         let file = |error: std::io::Error| format!("{}: {error}", objects.display());
         let mut files = BTreeMap::new();
@@ -82,7 +87,7 @@ impl Build<'_> {
             files.insert(entry.file_name().to_string_lossy().into_owned(), content);
         }
         files.insert("what the program prints".to_owned(), self.link_and_run()?);
-        Ok(Built { wall, files })
+        Ok(Built { wall, processor, files })
     }
 
     fn compile_all(&self, name: &str, launcher: Option<&Path>) -> Result<Duration, String> {
@@ -148,6 +153,16 @@ impl Build<'_> {
     }
 }
 
+/// User and system time of the children that have ended, with their children: fields 16 and 17
+/// of /proc/self/stat (proc(5)), counted after the name, which may hold blanks.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let fields = after_name.split(' ').skip(13).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second().max(1) as u32
+}
+
 /// What a program printed, or why it failed.
 fn succeed(mut command: Command, what: &str) -> Result<Vec<u8>, String> {
     let output = command.output().map_err(|error| format!("{what}: {error}"))?;
@@ -166,9 +181,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_time_of_children_is_counted() {
+        let before = processor_time();
+        while processor_time() == before {
+            let mut command = Command::new("sh");
+            command.args(["-c", "i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done"]);
+            succeed(command, "sh").unwrap();
+        }
+        assert!(processor_time() > before);
+    }
+
+    #[test]
     fn differences_are_named() {
         let built = |files: &[(&str, &str)]| Built {
             wall: Duration::ZERO,
+            processor: Duration::ZERO,
             files: files
                 .iter()
                 .map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_owned()))
