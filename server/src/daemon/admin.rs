@@ -157,6 +157,12 @@ fn clear(cache: &Cache) -> Result<Value, cache::store::StoreError> {
 fn trim(cache: &Cache, question: &Value) -> Result<Value, cache::store::StoreError> {
     let max_size = question["max_size_bytes"].as_u64();
     let older_than = question["older_than_s"].as_u64().map(Duration::from_secs);
-    let evicted = cache.store.trim(max_size, older_than, SystemTime::now())?;
-    Ok(json!({ "removed_files": evicted.entries, "removed_bytes": evicted.bytes }))
+    let before = cache.store.totals();
+    cache.store.trim(max_size, older_than, SystemTime::now())?;
+    let after = cache.store.totals();
+    Ok(json!({
+        // Results, as in the statistics; manifests go along with them.
+        "removed_files": before.files.saturating_sub(after.files),
+        "removed_bytes": before.bytes.saturating_sub(after.bytes),
+    }))
 }
