@@ -92,7 +92,8 @@ fn steps(
     if wants_text(&unit, &known) {
         let preprocessed = text::preprocess(daemon, conversation, cache, &unit)?;
         if !config.recache {
-            if let Some(entry) = lookup::load_result(cache, &unit, preprocessed.key) {
+            let found = preprocessed.key.and_then(|key| lookup::load_result(cache, &unit, key));
+            if let Some(entry) = found {
                 return serve_text_hit(daemon, conversation, cache, &unit, &preprocessed, &entry);
             }
             cache.counts.add(Counter::PreprocessedCacheMiss);

@@ -127,8 +127,8 @@ pub fn store(
         (Judged::NotStored(reason), _) => Err(reason),
         (Judged::Direct(reads), text) => {
             let mut recorded = reads.recorded(Digest::of(&[]));
-            recorded.key =
-                text.map_or_else(|| key::result_key(unit.key, &recorded), |text| text.key);
+            let text_key = text.and_then(|text| text.key);
+            recorded.key = text_key.unwrap_or_else(|| key::result_key(unit.key, &recorded));
             save_result(cache, unit, recorded.key, compiled)?;
             save_manifest(cache, unit, known, Some(recorded), false)
         }
@@ -136,7 +136,11 @@ pub fn store(
         (Judged::ByText, Some(text))
             if !text.shows_time || text.start.is_not_after(compiled.start) =>
         {
-            save_result(cache, unit, text.key, compiled)?;
+            let Some(key) = text.key else {
+                let what = ".incbin or .include";
+                return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what));
+            };
+            save_result(cache, unit, key, compiled)?;
             save_manifest(cache, unit, known, None, true)
         }
         (Judged::ByText, _) => save_manifest(cache, unit, known, None, true),
@@ -151,6 +155,7 @@ pub fn link(
     text: &Text,
     search: &Option<Arc<SearchPath>>,
 ) {
+    let Some(key) = text.key else { return };
     let known = Known::load(cache, unit);
     let inputs = Inputs {
         files: &text.files,
@@ -160,7 +165,7 @@ pub fn link(
         shows_no_time: !text.shows_time,
     };
     let saved = match read_inputs(daemon, unit, &inputs) {
-        Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(text.key)), false),
+        Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(key)), false),
         Err(Obstacle::NeedsText) => save_manifest(cache, unit, &known, None, true),
         Err(Obstacle::Uncacheable(reason)) => Err(reason),
     };

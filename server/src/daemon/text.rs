@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 /// The preprocessed text of a unit.
 pub struct Text {
-    /// The name of the result.
-    pub key: Digest,
+    /// The name of the result; `None` where the assembler may read files that no text shows.
+    pub key: Option<Digest>,
     /// The files that it came from, besides the source.
     pub files: Vec<PathBuf>,
     /// Before the preprocessor ran.
@@ -68,7 +68,8 @@ fn text_key(
     text: &[u8],
     warnings: &[u8],
     files: &[PathBuf],
-) -> Result<Digest, Stop> {
+) -> Result<Option<Digest>, Stop> {
+    let mut assembler_reads = unit.definitions.iter().any(|scan| scan.assembler_includes);
     let mut all = Vec::with_capacity(files.len() + 1);
     let mut only_tokens = unit.invocation.needs_only_tokens && warnings.is_empty();
     for path in std::iter::once(&unit.invocation.source).chain(files) {
@@ -77,13 +78,17 @@ fn text_key(
             .scanned(&unit.here, path, unit.now)
             .map_err(|_| refuse("a line marker names no file"))?;
         only_tokens &= !scan.column_builtins;
+        assembler_reads |= scan.assembler_includes;
         all.push((path.clone(), content.digest));
+    }
+    if assembler_reads && unit.assembles() {
+        return Ok(None);
     }
     only_tokens &= !unit.definitions.iter().any(|scan| scan.column_builtins);
     let files = if only_tokens { None } else { Some(all.as_slice()) };
     let mut hashed = Digest::of(text).0.to_vec();
     hashed.extend_from_slice(&Digest::of(warnings).0);
-    Ok(key::text_key(&unit.inputs(), Digest::of(&hashed), files))
+    Ok(Some(key::text_key(&unit.inputs(), Digest::of(&hashed), files)))
 }
 
 /// Whether the text contains a date or a time in the form of `__DATE__` (`"Mmm dd yyyy`),

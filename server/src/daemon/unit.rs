@@ -183,6 +183,11 @@ impl<'c> Unit<'c> {
             && self.environment.get("SOURCE_DATE_EPOCH").is_some()
     }
 
+    /// Whether an assembler runs, which may read files itself.
+    pub fn assembles(&self) -> bool {
+        assembles(&self.invocation)
+    }
+
     /// Whether the outputs of a file with these traits depend on when it is compiled.
     pub fn depends_on_time(&self, scan: &Scan) -> bool {
         let fixed = self.has_fixed_time() && !scan.timestamp && !scan.may_build_time_macro;
@@ -287,6 +292,10 @@ fn refuse_source(
     }
 }
 
+fn assembles(invocation: &Invocation) -> bool {
+    invocation.phase == Phase::Object || invocation.language.is_assembly()
+}
+
 /// A directive that reads files which no dependency list names.
 pub fn unsupported_directive(
     scan: &Scan,
@@ -295,10 +304,8 @@ pub fn unsupported_directive(
     config: &Config,
 ) -> Option<&'static str> {
     // GNU as reports what it read; clang's assembler does not. Under -S nothing is assembled.
-    let assembles = compiler.banner.family == Family::Clang || invocation.records_command_line;
-    let unreported = assembles
-        && (invocation.phase == Phase::Object || invocation.language.is_assembly())
-        && !config.sloppiness.incbin;
+    let silent = compiler.banner.family == Family::Clang || invocation.records_command_line;
+    let unreported = silent && assembles(invocation) && !config.sloppiness.incbin;
     if scan.assembler_includes && unreported {
         return Some(".incbin or .include");
     }

@@ -1,0 +1,52 @@
+//! Wrong results that walks have found, in their smallest form.
+
+use crate::calls::Call;
+use crate::stage::{Stage, Verdict};
+use crate::tree::{Node, Tree, with_folders};
+
+/// A moment between states: the daemon stores results after the call has ended.
+const AFTER_STEP: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What is at some paths from one state on: text, or nothing where it is empty.
+type Changes<'c> = &'c [(&'c str, &'c str)];
+
+/// Goes through states of one folder, with a call in each, and compares each time.
+fn agree(states: &[(Changes, &'static str)]) {
+    let mut stage = Stage::new();
+    let mut tree = Tree::new();
+    for (number, (changes, command)) in states.iter().enumerate() {
+        for (path, text) in *changes {
+            match text.is_empty() {
+                true => drop(tree.remove(*path)),
+                false => drop(tree.insert((*path).to_owned(), Node::file(text, 1 << 60))),
+            }
+        }
+        stage.show(&with_folders(tree.clone()), number as u64);
+        let mut words = command.split_whitespace();
+        let driver = words.next().unwrap_or_default();
+        let call = Call {
+            driver,
+            groups: vec![words.map(str::to_owned).collect()],
+            variables: Vec::new(),
+            folder: String::new(),
+            umask: 0o022,
+        };
+        let verdict = stage.judge(&call);
+        assert!(matches!(verdict, Verdict::Same { .. }), "state {number}: {verdict:?}");
+        std::thread::sleep(AFTER_STEP);
+    }
+}
+
+/// The second state's result was once stored under the preprocessed text, which says nothing of
+/// what the assembler reads.
+#[test]
+fn assembler_data_is_in_no_text() {
+    let source = "#include \"a.h\"\n.data\n.incbin \"data\"\n";
+    agree(&[
+        (&[("a.S", source), ("a.h", "#define A 1\n"), ("data", "one")], "gcc -c a.S"),
+        (&[("a.h", "#define A 2\n")], "gcc -c a.S"),
+        (&[("a.h", "#define A 3\n")], "gcc -c a.S"),
+        (&[("data", "two")], "gcc -c a.S"),
+        (&[("a.h", "#define A 4\n")], "gcc -c a.S"),
+    ]);
+}

@@ -1,0 +1,218 @@
+//! Makes a difference small, and writes a shell script that shows it.
+
+use crate::calls::Call;
+use crate::stage::{Stage, Verdict};
+use crate::tree::{Node, ROOT, Tree};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+/// Earlier states that are tried as the one that left the wrong result.
+const PARTNERS_MAX: usize = 40;
+
+/// How long the daemon has to store a result before the next step.
+const AFTER_STEP: Duration = Duration::from_millis(20);
+
+/// How long a difference is made smaller.
+const TIME_MAX: Duration = Duration::from_secs(150);
+
+/// One state and the call made in it.
+type Step = (Tree, Call);
+
+/// A script for the difference at the end of `history`.
+pub fn reproduce(history: &[Step]) -> String {
+    let deadline = Instant::now() + TIME_MAX;
+    let Some((last, earlier)) = history.split_last() else { return String::new() };
+    let alone = vec![last.clone()];
+    if differs(&alone) {
+        return script(&smaller(alone, deadline));
+    }
+    // Most need one earlier state, and that is mostly a recent one.
+    let mut seen: Vec<&Step> = Vec::new();
+    for partner in earlier.iter().rev().filter(|partner| *partner != last) {
+        if seen.contains(&partner) || seen.len() > PARTNERS_MAX {
+            continue;
+        }
+        seen.push(partner);
+        let pair = vec![partner.clone(), last.clone()];
+        if differs(&pair) {
+            return script(&smaller(pair, deadline));
+        }
+    }
+    if differs(history) {
+        return script(&smaller(history.to_vec(), deadline));
+    }
+    let from = history.len().saturating_sub(3);
+    let unexplained = "# a replay does not show it; the last steps:\n".to_owned();
+    unexplained + &script(&history[from..])
+}
+
+/// Whether the last of the steps differs, in an empty cache.
+fn differs(steps: &[Step]) -> bool {
+    let mut stage = Stage::new();
+    for (number, (tree, call)) in steps.iter().enumerate() {
+        stage.show(tree, number as u64);
+        if number + 1 < steps.len() {
+            // It takes a moment until a result is there.
+            stage.start_cached(call).wait().expect("the cache");
+            std::thread::sleep(AFTER_STEP);
+        }
+    }
+    steps.last().is_some_and(|(_, call)| matches!(stage.judge(call), Verdict::Differs(_)))
+}
+
+/// The steps without what can be left out.
+fn smaller(mut steps: Vec<Step>, deadline: Instant) -> Vec<Step> {
+    let attempt = |steps: &mut Vec<Step>, candidate: Vec<Step>| {
+        let differs = candidate != *steps && Instant::now() < deadline && differs(&candidate);
+        if differs {
+            *steps = candidate;
+        }
+        differs
+    };
+    let mut length = steps.len() / 2;
+    while length > 0 {
+        let mut at = 0;
+        while at + length < steps.len() {
+            let candidate = [&steps[..at], &steps[at + length..]].concat();
+            at += if attempt(&mut steps, candidate) { 0 } else { length };
+        }
+        length /= 2;
+    }
+    let paths: BTreeSet<String> = steps.iter().flat_map(|(tree, _)| tree.keys().cloned()).collect();
+    for prefix in
+        ["v/", "w/inc", "w/s"].map(str::to_owned).into_iter().chain(paths.into_iter().rev())
+    {
+        let mut candidate = steps.clone();
+        for (tree, _) in &mut candidate {
+            tree.retain(|path, _| {
+                *path != prefix && !(prefix.ends_with('/') && path.starts_with(&prefix))
+            });
+        }
+        let has_folder = candidate
+            .iter()
+            .all(|(tree, call)| call.folder.is_empty() || tree.contains_key(&call.folder));
+        if has_folder {
+            attempt(&mut steps, candidate);
+        }
+    }
+    let groups: BTreeSet<Vec<String>> =
+        steps.iter().flat_map(|(_, call)| call.groups.iter().cloned()).collect();
+    for group in groups {
+        let mut candidate = steps.clone();
+        for (_, call) in &mut candidate {
+            call.groups.retain(|other| *other != group);
+        }
+        attempt(&mut steps, candidate);
+    }
+    let variables: BTreeSet<String> = steps
+        .iter()
+        .flat_map(|(_, call)| call.variables.iter().map(|pair| pair.0.clone()))
+        .collect();
+    for name in variables {
+        let mut candidate = steps.clone();
+        for (_, call) in &mut candidate {
+            call.variables.retain(|(other, _)| *other != name);
+        }
+        attempt(&mut steps, candidate);
+    }
+    let lines: BTreeSet<String> =
+        steps.iter().flat_map(|(tree, _)| tree.values().flat_map(lines_of)).collect();
+    for line in lines {
+        let mut candidate = steps.clone();
+        for (tree, _) in &mut candidate {
+            tree.values_mut().for_each(|node| leave_out(node, &line));
+        }
+        attempt(&mut steps, candidate);
+    }
+    steps
+}
+
+fn lines_of(node: &Node) -> Vec<String> {
+    match node {
+        Node::File { bytes, .. } => {
+            String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn leave_out(node: &mut Node, line: &str) {
+    let Node::File { bytes, modified_ns } = node else { return };
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    if text.lines().any(|other| other == line) {
+        let kept: String = text
+            .split_inclusive('\n')
+            .filter(|other| other.trim_end_matches('\n') != line)
+            .collect();
+        *node = Node::file(kept, *modified_ns);
+    }
+}
+
+const HEAD: &str = r#"set -u
+cache=${1:-rcache}
+top=$(mktemp -d)
+export HOME=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache
+root=$top/p
+file() { # path, time: content from standard input
+  cat >"$root/$1"; touch -d "@$2" "$root/$1"
+}
+mkdir "$root"
+"#;
+
+/// The steps as a script. Its argument is the cache under test.
+fn script(steps: &[Step]) -> String {
+    let mut text = HEAD.to_owned();
+    let mut old = Tree::new();
+    for (number, (tree, call)) in steps.iter().enumerate() {
+        let _ = writeln!(text, "\n# state {}", number + 1);
+        tree_lines(&mut text, &old, tree);
+        let _ = writeln!(text, "{}", call_line(call, "\"$cache\" "));
+        old = tree.clone();
+    }
+    if let Some((_, call)) = steps.last() {
+        text.push_str("cp -a \"$root\" \"$top/cached\"\n");
+        let _ = writeln!(text, "{}", call_line(call, ""));
+        text.push_str("diff -r \"$top/cached\" \"$root\" && echo same files\n");
+        text.push_str("\"$cache\" daemon stop\nrm -r \"$top\"\n");
+    }
+    text
+}
+
+fn tree_lines(text: &mut String, old: &Tree, new: &Tree) {
+    for path in old.keys().rev().filter(|path| !new.contains_key(*path)) {
+        let _ = writeln!(text, "rm -r \"$root/{path}\"");
+    }
+    for (path, node) in new.iter().filter(|(path, node)| old.get(*path) != Some(*node)) {
+        let _ = match node {
+            Node::Folder => writeln!(text, "mkdir \"$root/{path}\""),
+            Node::Link(target) => {
+                writeln!(text, "ln -sfn \"{}\" \"$root/{path}\"", target.replace(ROOT, "$root"))
+            }
+            Node::File { bytes, modified_ns } => {
+                let content = String::from_utf8_lossy(bytes);
+                let time =
+                    format!("{}.{:09}", modified_ns / 1_000_000_000, modified_ns % 1_000_000_000);
+                let content = content
+                    .strip_suffix('\n')
+                    .map_or(format!("{content}<no newline>"), str::to_owned);
+                writeln!(text, "file {path} {time} <<'END'\n{content}\nEND")
+            }
+        };
+    }
+}
+
+fn call_line(call: &Call, cache: &str) -> String {
+    let quoted = |word: &String| format!("\"{}\"", word.replace('$', "\\$").replace(ROOT, "$root"));
+    let variables = call.variables.iter();
+    let variables: String =
+        variables.map(|(name, value)| format!("{name}={} ", quoted(value))).collect();
+    let words: Vec<String> = call.words().map(quoted).collect();
+    format!(
+        "(umask {:o}; cd \"$root/{}\" && env {variables}{cache}{} {}; echo status $?)",
+        call.umask,
+        call.folder,
+        call.driver,
+        words.join(" ")
+    )
+}

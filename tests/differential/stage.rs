@@ -1,0 +1,223 @@
+//! `Stage`: two identical trees that take turns under one path; the compiler alone works in one of
+//! them, the compiler cache in the other.
+
+use crate::calls::Call;
+use crate::subject::{SYSTEM_PATH, Subject};
+use crate::tree::{ROOT, Seen, Tree, apply, remove_outputs, survey};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// How often a call is repeated whose results change by themselves.
+const REPEATS_MAX: usize = 4;
+
+/// What came of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All agrees.
+    Same {
+        /// Whether the compiler succeeded.
+        succeeded: bool,
+    },
+    /// The compiler does not agree with itself.
+    Unstable,
+    /// What differs.
+    Differs(String),
+}
+
+/// Status, output and files of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Result {
+    status: Option<i32>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    files: BTreeMap<String, Seen>,
+}
+
+/// The place of all runs.
+pub struct Stage {
+    scratch: tempfile::TempDir,
+    /// The cache under test.
+    pub subject: Subject,
+    tree: Tree,
+    own_umask: u32,
+}
+
+impl Stage {
+    /// An empty stage.
+    pub fn new() -> Stage {
+        let scratch = tempfile::Builder::new().prefix("rd").tempdir().expect("a scratch folder");
+        for name in ["p", "q"] {
+            std::fs::create_dir(scratch.path().join(name)).unwrap();
+        }
+        let subject = Subject::new(scratch.path());
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let own_umask = mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok());
+        Stage { scratch, subject, tree: Tree::new(), own_umask: own_umask.unwrap_or(0) }
+    }
+
+    /// The path under which compilers see the project.
+    pub fn shown(&self) -> PathBuf {
+        self.scratch.path().join("p")
+    }
+
+    fn hidden(&self) -> PathBuf {
+        self.scratch.path().join("q")
+    }
+
+    fn swap(&self) {
+        renameat_with(CWD, self.shown(), CWD, self.hidden(), RenameFlags::EXCHANGE).unwrap();
+    }
+
+    /// Makes both trees look like `tree`.
+    pub fn show(&mut self, tree: &Tree, seed: u64) {
+        let shown = self.shown();
+        for root in [self.shown(), self.hidden()] {
+            apply(&root, &shown, &self.tree, tree, seed);
+        }
+        self.tree = tree.clone();
+    }
+
+    /// Removes what compilers wrote.
+    pub fn clean(&self) {
+        for root in [self.shown(), self.hidden()] {
+            remove_outputs(&root, &self.tree);
+        }
+    }
+
+    /// Whether a precompiled header that some call wrote lies about.
+    pub fn has_precompiled(&self) -> bool {
+        survey(&self.shown(), &self.tree).keys().any(|path| path.ends_with(".gch"))
+    }
+
+    /// Runs the call both ways and compares.
+    pub fn judge(&self, call: &Call) -> Verdict {
+        let alone = self.run_alone(call);
+        let cached = self.run_cached(call);
+        let succeeded = alone.status == Some(0);
+        if alone == cached {
+            return Verdict::Same { succeeded };
+        }
+        let mut first = alone.clone();
+        for _ in 0..REPEATS_MAX {
+            let again = self.run_alone(call);
+            if again == alone && again == first {
+                return Verdict::Differs(difference(&alone, &cached));
+            }
+            let cached = self.run_cached(call);
+            if again == cached {
+                return Verdict::Same { succeeded };
+            }
+            first = again;
+        }
+        let has_time = self.tree.values().any(|node| format!("{node:?}").contains("TIME"));
+        let alike = first.status == cached.status
+            && first.stderr == cached.stderr
+            && first.files.keys().eq(cached.files.keys());
+        self.clean();
+        match alike && !has_time {
+            true => Verdict::Unstable,
+            false => Verdict::Differs(difference(&first, &cached)),
+        }
+    }
+
+    fn run_alone(&self, call: &Call) -> Result {
+        self.swap();
+        let output = self.command(call, &[]).output().expect("the compiler");
+        let result = self.result(output);
+        self.swap();
+        result
+    }
+
+    fn run_cached(&self, call: &Call) -> Result {
+        let output = self.command(call, &[self.subject.command()]).output().expect("the cache");
+        self.result(output)
+    }
+
+    /// Starts the call through the cache, for accidents while it runs.
+    pub fn start_cached(&self, call: &Call) -> std::process::Child {
+        let mut command = self.command(call, &[self.subject.command()]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the cache")
+    }
+
+    fn result(&self, output: Output) -> Result {
+        Result {
+            status: output.status.code(),
+            stdout: without_random_names(output.stdout),
+            stderr: without_random_names(output.stderr),
+            files: survey(&self.shown(), &self.tree),
+        }
+    }
+
+    fn command(&self, call: &Call, before: &[&Path]) -> Command {
+        let shown = self.shown().to_string_lossy().into_owned();
+        let mut words: Vec<String> = before.iter().map(|word| word.display().to_string()).collect();
+        words.push(call.driver.to_owned());
+        words.extend(call.words().map(|word| word.replace(ROOT, &shown)));
+        if call.umask != self.own_umask {
+            let script = format!("umask {:o}; exec \"$@\"", call.umask);
+            words.splice(0..0, ["sh".into(), "-c".into(), script, "sh".into()]);
+        }
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(self.shown().join(&call.folder)).env_clear();
+        command.env("PATH", SYSTEM_PATH).envs(self.subject.variables()).stdin(Stdio::null());
+        for (name, value) in &call.variables {
+            command.env(name, value.replace(ROOT, &shown));
+        }
+        command
+    }
+}
+
+/// gcc's temporary files (libiberty, make_temp_file) are named in the assembler's messages.
+fn without_random_names(mut text: Vec<u8>) -> Vec<u8> {
+    let mut at = 0;
+    while at + 10 < text.len() {
+        let is_name = text[at..].starts_with(b"/cc")
+            && text[at + 3..at + 9].iter().all(u8::is_ascii_alphanumeric)
+            && text[at + 9] == b'.';
+        if is_name {
+            text[at + 3..at + 9].fill(b'X');
+        }
+        at += 1;
+    }
+    text
+}
+
+fn difference(alone: &Result, cached: &Result) -> String {
+    let mut text = String::new();
+    if alone.status != cached.status {
+        let _ = writeln!(text, "status: alone {:?}, cached {:?}", alone.status, cached.status);
+    }
+    for (what, alone, cached) in
+        [("stdout", &alone.stdout, &cached.stdout), ("stderr", &alone.stderr, &cached.stderr)]
+    {
+        if alone != cached {
+            let (alone, cached) = (String::from_utf8_lossy(alone), String::from_utf8_lossy(cached));
+            let _ = writeln!(text, "{what} alone:\n{alone}{what} cached:\n{cached}");
+        }
+    }
+    let names = alone.files.keys().chain(cached.files.keys());
+    let names: std::collections::BTreeSet<&String> = names.collect();
+    for name in names {
+        let (alone, cached) = (alone.files.get(name), cached.files.get(name));
+        if alone != cached {
+            let _ = writeln!(text, "{name}: alone {}, cached {}", brief(alone), brief(cached));
+        }
+    }
+    text
+}
+
+fn brief(seen: Option<&Seen>) -> String {
+    match seen {
+        None => "nothing".to_owned(),
+        Some(Seen::File(mode, bytes)) => {
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]);
+            let text = if bytes.contains(&0) { "binary".into() } else { format!("{text:?}") };
+            format!("file of mode {mode:o}, {} bytes, {text}", bytes.len())
+        }
+        Some(other) => format!("{other:?}"),
+    }
+}

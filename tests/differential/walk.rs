@@ -1,0 +1,342 @@
+//! `Walk`: one seed's way through edits, calls, returns to earlier states, and accidents.
+
+use crate::calls::{Call, Compiler, Plan};
+use crate::edits::edited;
+use crate::project::{FIRST_TIME_NS, tree};
+use crate::random::Random;
+use crate::reproduce::reproduce;
+use crate::stage::{Stage, Verdict};
+use crate::subject::{HITS, Program};
+use crate::tree::{Node, Tree, times_matter};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+/// How long the daemon may take to count a call that has ended.
+const COUNT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Earlier states that may come back.
+const STATES_MAX: usize = 60;
+
+/// What a run found.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Calls compared.
+    pub steps: u64,
+    /// Of them, calls that the compiler refused.
+    pub failed: u64,
+    /// Calls whose results the compiler itself does not repeat.
+    pub unstable: u64,
+    /// Where calls ended.
+    pub endings: BTreeMap<String, u64>,
+    /// Steps back to a state of which there was a result.
+    pub opportunities: u64,
+    /// Of them, steps that were served.
+    pub hits: u64,
+    /// Where the others ended.
+    pub missed: BTreeMap<String, u64>,
+    /// The first missed ones.
+    pub missed_examples: Vec<String>,
+    /// One script for each difference.
+    pub differences: Vec<String>,
+}
+
+impl Figures {
+    /// Adds another run's.
+    pub fn add(&mut self, other: Figures) {
+        self.steps += other.steps;
+        self.failed += other.failed;
+        self.unstable += other.unstable;
+        self.opportunities += other.opportunities;
+        self.hits += other.hits;
+        for (name, count) in other.endings {
+            *self.endings.entry(name).or_default() += count;
+        }
+        for (name, count) in other.missed {
+            *self.missed.entry(name).or_default() += count;
+        }
+        self.missed_examples.extend(other.missed_examples);
+        self.differences.extend(other.differences);
+    }
+}
+
+/// A state of everything that a compile depends on.
+#[derive(Clone)]
+struct State {
+    tree: Tree,
+    plan: Plan,
+}
+
+/// One seed's walk.
+pub struct Walk {
+    seed: u64,
+    random: Random,
+    stage: Stage,
+    state: State,
+    states: Vec<State>,
+    /// What was run, in order, since the cache was last empty.
+    history: Vec<(Tree, Call)>,
+    /// How each state ended when it was last seen.
+    known: HashMap<u64, String>,
+    /// The counters after the last call; `None` where they cannot be relied on.
+    endings: Option<BTreeMap<String, u64>>,
+    /// The last step took words from the table.
+    drew: bool,
+    /// The last step went to a new state.
+    fresh: bool,
+    /// The last call ended as one that is cached.
+    cached: bool,
+    clock_ns: u64,
+    accidents: bool,
+    /// What was found.
+    pub figures: Figures,
+}
+
+impl Walk {
+    /// Makes the project; no call is made yet.
+    pub fn new(seed: u64, compiler: Compiler, accidents: bool) -> Walk {
+        let mut random = Random::new(seed);
+        let mut stage = Stage::new();
+        let state = State { tree: tree(&mut random), plan: Plan::new(compiler, &mut random) };
+        stage.show(&state.tree, random.next());
+        Walk {
+            seed,
+            random,
+            stage,
+            states: vec![state.clone()],
+            state,
+            history: Vec::new(),
+            known: HashMap::new(),
+            endings: None,
+            drew: false,
+            fresh: false,
+            cached: true,
+            clock_ns: FIRST_TIME_NS,
+            accidents,
+            figures: Figures::default(),
+        }
+    }
+
+    /// Makes up to `count` steps; stops at the first difference.
+    pub fn run(&mut self, count: u64, deadline: Option<Instant>) {
+        for _ in 0..count {
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) || !self.step() {
+                break;
+            }
+        }
+    }
+
+    /// One step; `false` after a difference.
+    fn step(&mut self) -> bool {
+        self.advance();
+        let tree = self.state.tree.clone();
+        self.stage.show(&tree, self.random.next());
+        if self.random.chance(5) {
+            self.stage.clean();
+        }
+        if self.accidents && self.random.chance(2) {
+            self.accident();
+        }
+        let call = self.state.plan.call();
+        self.history.push((tree, call.clone()));
+        self.figures.steps += 1;
+        match self.stage.judge(&call) {
+            Verdict::Same { succeeded } => {
+                self.figures.failed += u64::from(!succeeded);
+                self.count(&call);
+                self.judge_state(succeeded);
+                true
+            }
+            Verdict::Unstable => {
+                self.figures.unstable += 1;
+                self.endings = None;
+                true
+            }
+            Verdict::Differs(what) => {
+                let found = reproduce(&self.history);
+                self.figures.differences.push(format!(
+                    "# seed {} step {}\n{}\n{found}",
+                    self.seed,
+                    self.figures.steps,
+                    what.lines().map(|line| format!("# {line}\n")).collect::<String>()
+                ));
+                false
+            }
+        }
+    }
+
+    /// States in which the compiler fails, or rcache does not cache, are worth few visits.
+    fn judge_state(&mut self, succeeded: bool) {
+        if !succeeded && self.drew {
+            self.state.plan = self.state.plan.without_drawn();
+        }
+        let cached = self.cached;
+        if (!succeeded && self.random.chance(70)) || (!cached && self.random.chance(50)) {
+            self.state = self.random.pick(&self.states).clone();
+        } else if self.fresh {
+            if self.states.len() >= STATES_MAX {
+                let at = self.random.below(self.states.len());
+                self.states.swap_remove(at);
+            }
+            self.states.push(self.state.clone());
+        }
+    }
+
+    /// Goes to the next state: a new one, an old one, or a mixture.
+    fn advance(&mut self) {
+        let random = &mut self.random;
+        self.clock_ns += 1_000_000_007;
+        let earlier = random.pick(&self.states).clone();
+        self.drew = false;
+        self.fresh = false;
+        match random.below(100) {
+            0..=34 => self.state = earlier,
+            35..=42 => self.state.plan = earlier.plan,
+            43..=48 => self.state.tree = earlier.tree,
+            other => {
+                if other < 82 {
+                    self.state.tree = edited(&self.state.tree, self.clock_ns, random);
+                }
+                if other >= 70 {
+                    self.state.plan = self.state.plan.changed(random);
+                    self.drew = true;
+                }
+                self.fresh = true;
+            }
+        }
+    }
+
+    /// Something happens to the daemon or the store.
+    fn accident(&mut self) {
+        if self.stage.subject.program != Program::Rcache {
+            return;
+        }
+        match self.random.below(6) {
+            0 => self.stage.subject.kill(),
+            1 => self.stage.subject.stop(),
+            2 => {
+                let call = self.state.plan.call();
+                let mut child = self.stage.start_cached(&call);
+                std::thread::sleep(Duration::from_millis(self.random.below(30) as u64));
+                self.stage.subject.kill();
+                child.wait().expect("the launcher");
+                self.stage.clean();
+            }
+            3 => {
+                // The folder may be written to meanwhile: what stays is damage as well.
+                let _ = std::fs::remove_dir_all(self.stage.subject.cache_folder());
+            }
+            _ => self.damage(),
+        }
+        self.known.clear();
+        self.endings = None;
+    }
+
+    fn damage(&mut self) {
+        let files = self.stage.subject.stored_files();
+        let results: Vec<_> = files
+            .into_iter()
+            .filter(|path| path.components().any(|c| c.as_os_str() == "store"))
+            .collect();
+        let Some(path) = self.random.pick_any(&results) else { return };
+        let Ok(mut bytes) = std::fs::read(path) else { return };
+        if bytes.is_empty() {
+            return;
+        }
+        let at = self.random.below(bytes.len());
+        match self.random.below(3) {
+            0 => bytes.truncate(at),
+            _ => bytes[at] ^= 1 << self.random.below(8),
+        }
+        let _ = std::fs::write(path, bytes);
+    }
+
+    /// Learns how the call ended, and whether it should have been served.
+    fn count(&mut self, call: &Call) {
+        let Some(before) = self.endings.take() else {
+            self.endings = self.settled_endings(None);
+            return;
+        };
+        let Some(after) = self.settled_endings(Some(&before)) else { return };
+        let rose = after.iter().filter(|(name, count)| before.get(*name) != Some(*count));
+        let ending: Vec<String> = rose.map(|(name, _)| name.clone()).collect();
+        let ending = ending.join(" ");
+        self.endings = Some(after);
+        *self.figures.endings.entry(ending.clone()).or_default() += 1;
+        let cacheable = |ending: &str| HITS.contains(&ending) || ending == "cache_miss";
+        self.cached = cacheable(&ending);
+        let identity = identity(&self.state.tree, call);
+        if self.stage.has_precompiled() || self.has_time(call) {
+            return;
+        }
+        if self.known.get(&identity).is_some_and(|known| cacheable(known)) {
+            self.figures.opportunities += 1;
+            if HITS.contains(&ending.as_str()) {
+                self.figures.hits += 1;
+            } else {
+                *self.figures.missed.entry(ending.clone()).or_default() += 1;
+                let words: Vec<&String> = call.words().collect();
+                let known = &self.known[&identity];
+                let step = self.figures.steps;
+                self.figures.missed_examples.push(format!(
+                    "seed {} step {step}: {known} -> {ending}: {} {words:?} in {} with {:?}",
+                    self.seed, call.driver, call.folder, call.variables
+                ));
+            }
+        }
+        self.known.insert(identity, ending);
+    }
+
+    /// Whether a result may rightly have aged.
+    fn has_time(&self, call: &Call) -> bool {
+        let has = |text: &str| text.contains("__TIME__");
+        call.words().any(|word| has(word))
+            || self.state.tree.values().any(|node| match node {
+                Node::File { bytes, .. } => has(&String::from_utf8_lossy(bytes)),
+                _ => false,
+            })
+    }
+
+    /// The counters once the last call is among them.
+    fn settled_endings(
+        &self,
+        before: Option<&BTreeMap<String, u64>>,
+    ) -> Option<BTreeMap<String, u64>> {
+        let total = |endings: &BTreeMap<String, u64>| endings.values().sum::<u64>();
+        let start = Instant::now();
+        if before.is_none() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        loop {
+            let now = self.stage.subject.endings()?;
+            let Some(before) = before else { return Some(now) };
+            if total(&now) > total(before) {
+                return Some(now);
+            }
+            if start.elapsed() > COUNT_LIMIT {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// What stands for a state: without times, where they cannot matter.
+fn identity(tree: &Tree, call: &Call) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    call.hash(&mut hasher);
+    let times = times_matter(tree);
+    for (path, node) in tree {
+        path.hash(&mut hasher);
+        match node {
+            Node::File { bytes, modified_ns } => {
+                bytes.hash(&mut hasher);
+                if times {
+                    modified_ns.hash(&mut hasher);
+                }
+            }
+            other => other.hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
