@@ -229,6 +229,18 @@ impl Compiler {
         Ok(Compiler { banner, files: known, absent, digest: hasher.finish() })
     }
 
+    /// Whether the driver, the first of the files, is still the same.
+    pub fn has_same_driver(
+        &self,
+        memo: &FileMemo,
+        here: &WorkingDirectory,
+        now: SystemTime,
+    ) -> bool {
+        self.files.first().is_some_and(|(path, digest)| {
+            memo.content(here, path, now).is_ok_and(|content| content.digest == *digest)
+        })
+    }
+
     /// Whether all its parts are still the same.
     pub fn is_current(&self, memo: &FileMemo, here: &WorkingDirectory, now: SystemTime) -> bool {
         self.files.iter().all(|(path, digest)| {

@@ -9,8 +9,19 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-/// Programs that rcache starts see this, so that an rcache below them stands aside.
-pub const INSIDE_VARIABLE: (&str, &str) = ("_RCACHE_INSIDE", "1");
+/// Programs that rcache starts see this, so that an rcache below them stands aside. It lists the
+/// programs that were started on the way, as PATH lists folders.
+pub const INSIDE_VARIABLE: &str = "_RCACHE_INSIDE";
+
+/// The value of [`INSIDE_VARIABLE`] for a program that is about to be started.
+pub fn inside(program: &OsStr) -> OsString {
+    let mut list = std::env::var_os(INSIDE_VARIABLE).unwrap_or_default();
+    if !list.is_empty() {
+        list.push(":");
+    }
+    list.push(program);
+    list
+}
 
 /// A program that was run for the daemon.
 pub struct Ran {
@@ -54,7 +65,7 @@ pub fn run(order: &Run, descriptors: Vec<OwnedFd>) -> io::Result<Ran> {
     let mut command = Command::new(&order.program);
     command
         .args(order.arguments.iter().map(|argument| place_descriptors(argument, &extras)))
-        .env(INSIDE_VARIABLE.0, INSIDE_VARIABLE.1)
+        .env(INSIDE_VARIABLE, inside(order.program.as_os_str()))
         .envs(order.environment.iter().filter_map(|variable| split_variable(variable)))
         .stdout(Stdio::from(stdout.as_fd().try_clone_to_owned()?))
         .stderr(match &pseudo_terminal {

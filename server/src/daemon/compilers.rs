@@ -108,6 +108,21 @@ impl Compilers {
         Ok(compiler)
     }
 
+    /// Whether it is gcc or clang, and of which version: enough to read the options. Only the
+    /// driver itself is looked at; the options then say which compiler it is in full.
+    pub fn introduce(&self, driver: &Path, asker: &mut Asker) -> Result<Arc<Compiler>, Stop> {
+        let arguments = vec!["-x".into(), "c".into()];
+        let question =
+            Question { driver: driver.to_owned(), variables: variables(driver, asker), arguments };
+        let known = lock(&self.known).get(&question).cloned();
+        match known {
+            Some(compiler) if compiler.has_same_driver(asker.memo, asker.here, asker.now) => {
+                Ok(compiler)
+            }
+            _ => self.identify(driver, question.arguments, asker),
+        }
+    }
+
     /// Where the compiler searches for headers when it is called with `arguments`.
     pub fn search_path(
         &self,

@@ -226,8 +226,7 @@ fn identify(
     config: &Config,
     asker: &mut Asker,
 ) -> Result<(Invocation, Arc<Compiler>), Stop> {
-    let plain = vec!["-x".into(), "c".into()];
-    let driver = daemon.compilers.identify(&call.compiler, plain, asker)?;
+    let driver = daemon.compilers.introduce(&call.compiler, asker)?;
     let invocation = parse(call, config, &driver).map_err(Stop::Uncacheable)?;
     let mut arguments = invocation.target_arguments();
     arguments.extend(["-x".into(), invocation.language.name().into()]);
