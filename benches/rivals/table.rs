@@ -1,0 +1,72 @@
+//! Samples side by side, as medians, minima and ratios.
+
+use std::time::Duration;
+
+/// The measurements of one contestant.
+pub struct Samples {
+    /// Whose they are.
+    pub name: &'static str,
+    times: Vec<Duration>,
+}
+
+impl Samples {
+    /// None yet.
+    pub fn new(name: &'static str) -> Samples {
+        Samples { name, times: Vec::new() }
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, time: Duration) {
+        self.times.push(time);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.times.len()
+    }
+
+    /// The one in the middle.
+    pub fn median(&self) -> Duration {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// The least disturbed one.
+    pub fn minimum(&self) -> Duration {
+        self.times.iter().min().copied().unwrap_or_default()
+    }
+
+    /// The median of the ratios of measurements of the same round: what disturbs a round disturbs
+    /// both sides.
+    pub fn ratio(&self, base: &Samples) -> f64 {
+        let pairs = self.times.iter().zip(&base.times);
+        let ratios = pairs.map(|(own, base)| own.as_secs_f64() / base.as_secs_f64());
+        let mut ratios: Vec<f64> = ratios.collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// Prints all of `samples`, with ratios to the one named `base`.
+pub fn print(title: &str, samples: &[Samples], base: &str) {
+    let Some(base) = samples.iter().find(|samples| samples.name == base) else { return };
+    println!("\n{title}");
+    println!(
+        "{:<10} {:>6} {:>11} {:>11} {:>10} {:>10} {:>10}",
+        "", "rounds", "median", "minimum", "x median", "x minimum", "x by round"
+    );
+    for own in samples {
+        let ratio = |own: Duration, base: Duration| own.as_secs_f64() / base.as_secs_f64();
+        println!(
+            "{:<10} {:>6} {:>8.3} ms {:>8.3} ms {:>10.2} {:>10.2} {:>10.2}",
+            own.name,
+            own.count(),
+            own.median().as_secs_f64() * 1000.0,
+            own.minimum().as_secs_f64() * 1000.0,
+            ratio(own.median(), base.median()),
+            ratio(own.minimum(), base.minimum()),
+            own.ratio(base)
+        );
+    }
+}
