@@ -18,6 +18,12 @@ pub fn is_own_name(file_name: &OsStr) -> bool {
 /// The compiler that `name` means: a path is taken as it is, a bare name is looked up in `path`
 /// (the value of PATH). What turns out to be a wrapper is skipped for the next file of that name.
 pub fn find(name: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
+    find_next(name, path, OsStr::new(""))
+}
+
+/// The same, without the programs that an outer rcache has `started` (a list in PATH's form): a
+/// script named like the compiler that calls rcache would never end.
+pub fn find_next(name: &OsStr, path: &OsStr, started: &OsStr) -> io::Result<PathBuf> {
     let own = own_binary();
     if name.as_bytes().contains(&b'/') {
         let given = PathBuf::from(name);
@@ -28,6 +34,7 @@ pub fn find(name: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
     let file_name = Path::new(name).file_name().unwrap_or(name);
     std::env::split_paths(path)
         .map(|folder| folder.join(file_name))
+        .filter(|candidate| !std::env::split_paths(started).any(|one| one == *candidate))
         .find(|candidate| is_program(candidate) && !is_wrapper(candidate, own.as_ref()))
         .ok_or_else(|| {
             io::Error::new(
@@ -35,6 +42,16 @@ pub fn find(name: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
                 format!("{}: no such compiler in PATH", name.to_string_lossy()),
             )
         })
+}
+
+/// Whether a shell would have started `compiler` for `name`: no wrapper is before it in PATH.
+pub fn is_first(name: &OsStr, compiler: &Path) -> bool {
+    let first = || {
+        std::env::split_paths(&search_path())
+            .map(|folder| folder.join(name))
+            .find(|candidate| is_program(candidate))
+    };
+    !name.as_bytes().contains(&b'/') && first().as_deref() == Some(compiler)
 }
 
 /// Whether this is a file that can be executed.
@@ -129,6 +146,8 @@ mod tests {
         assert_eq!(find(OsStr::new("gcc"), &path).unwrap(), at("real/gcc"));
         assert_eq!(find(at("own/gcc").as_os_str(), &path).unwrap(), at("real/gcc"));
         assert_eq!(find(at("real/gcc").as_os_str(), &path).unwrap(), at("real/gcc"));
+        let started = at("real/gcc");
+        assert!(find_next(OsStr::new("gcc"), &path, started.as_os_str()).is_err());
         assert_eq!(find(OsStr::new("g++"), &path).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -19,16 +19,18 @@ const NOT_EXECUTABLE_STATUS: u8 = 126;
 
 /// Compiles through the cache. `name` is the compiler as the user wrote it.
 pub fn compile(name: &OsStr, arguments: &[OsString]) -> ExitCode {
-    let compiler = match find_compiler::find(name, &find_compiler::search_path()) {
+    let outer = std::env::var_os(INSIDE_VARIABLE);
+    let started = outer.as_deref().unwrap_or_default();
+    let compiler = match find_compiler::find_next(name, &find_compiler::search_path(), started) {
         Ok(compiler) => compiler,
         Err(error) => {
             eprintln!("rcache: {error}");
             return ExitCode::from(NOT_FOUND_STATUS);
         }
     };
-    let call = Call { compiler, arguments };
+    let call = Call { name, compiler, arguments };
     // The outer rcache has this call; waiting for a slot in here could wait forever.
-    if std::env::var_os(INSIDE_VARIABLE.0).is_some() {
+    if outer.is_some() {
         return call.exec();
     }
     match call.converse() {
@@ -41,6 +43,7 @@ pub fn compile(name: &OsStr, arguments: &[OsString]) -> ExitCode {
 }
 
 struct Call<'a> {
+    name: &'a OsStr,
     compiler: PathBuf,
     arguments: &'a [OsString],
 }
@@ -124,9 +127,14 @@ impl Call<'_> {
 
     /// Becomes the compiler.
     fn exec(&self) -> ExitCode {
+        // A shell passes the word as it was typed, and gcc prints it. But compilers look a bare name
+        // up in PATH to find what belongs to them: it must not lead them to a wrapper there.
+        let typed = find_compiler::is_first(self.name, &self.compiler);
+        let first_word = if typed { self.name } else { self.compiler.as_os_str() };
         let error = Command::new(&self.compiler)
+            .arg0(first_word)
             .args(self.arguments)
-            .env(INSIDE_VARIABLE.0, INSIDE_VARIABLE.1)
+            .env(INSIDE_VARIABLE, program::inside(self.compiler.as_os_str()))
             .exec();
         eprintln!("rcache: {}: {error}", self.compiler.display());
         ExitCode::from(match error.kind() {
