@@ -78,7 +78,7 @@ public:
 fn unit(kind: &str, number: usize) -> String {
     let extra = ["<algorithm>", "<sstream>", "<functional>", "<set>"][number % 4];
     // Every ninth unit has something for -Wextra to say.
-    let unused = if number % 9 == 0 { "int unused_here;" } else { "" };
+    let unused = if number.is_multiple_of(9) { "int unused_here;" } else { "" };
     let export = if kind == "shared" { "__attribute__((visibility(\"default\")))" } else { "" };
     format!(
         r#"#include "shape.h"

@@ -104,7 +104,7 @@ fn files_removed() {
 #[test]
 fn files_unreadable() {
     damaged("unreadable", |file| {
-        fs::set_permissions(file, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o000)).unwrap();
     });
 }
 
@@ -126,10 +126,15 @@ fn files_of_another_entry() {
 
 #[test]
 fn files_turned_into_folders() {
-    damaged("folder", |file| {
-        fs::remove_file(file).unwrap();
-        fs::create_dir(file).unwrap();
-    });
+    let (project, cache) = (project(), Cache::new());
+    compile_all(&project, &cache);
+    cache.stop();
+    for file in cache.store_files() {
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+    }
+    compile_all(&project, &cache);
+    compile_all(&project, &cache);
 }
 
 #[test]
