@@ -31,8 +31,14 @@ pub fn is_replaceable(here: &WorkingDirectory, path: &Path, umask: u32) -> bool 
                 && stat.st_mode & 0o7777 == 0o666 & !umask
                 && stat.st_uid == rustix::process::geteuid().as_raw()
         }
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Err(error) => error.kind() == io::ErrorKind::NotFound && is_folder(here, path.parent()),
     }
+}
+
+fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
+    let named = path.filter(|path| !path.as_os_str().is_empty());
+    let stat = here.stat(named.unwrap_or(Path::new(".")));
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Writes the parts of a stored result to their files, each one whole or not at all.

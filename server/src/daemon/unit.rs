@@ -103,6 +103,7 @@ impl<'c> Unit<'c> {
             .memo
             .scanned(&here, &invocation.source, now)
             .map_err(|_| refuse(Counter::BadInputFile, invocation.source.to_string_lossy()))?;
+        refuse_overwriting(&outputs, &source, &here)?;
         refuse_source(&scan, &compiler, &invocation, config)?;
         let identity = identity(&compiler, call, config, &mut asker)?;
         let other_files = other_files(&invocation, config, &daemon.memo, &here, now)?;
@@ -269,6 +270,23 @@ fn outputs(
     match outputs.iter().find(|output| !is_replaceable(here, &output.path, umask)) {
         Some(output) => Err(refuse(Counter::BadOutputFile, output.path.to_string_lossy())),
         None => Ok(outputs),
+    }
+}
+
+/// A compiler refuses to write over its source.
+fn refuse_overwriting(
+    outputs: &[OutputFile],
+    source: &Content,
+    here: &WorkingDirectory,
+) -> Result<(), Stop> {
+    let is_source = |output: &&OutputFile| {
+        here.stat_link(&output.path).is_ok_and(|stat| {
+            (stat.st_dev, stat.st_ino) == (source.stamp.device, source.stamp.inode)
+        })
+    };
+    match outputs.iter().find(is_source) {
+        Some(output) => Err(refuse(Counter::BadOutputFile, output.path.to_string_lossy())),
+        None => Ok(()),
     }
 }
 
