@@ -285,7 +285,7 @@ fn finish(
             if let Some(ticket) = ticket {
                 ticket.stored();
             }
-            tracing::info!(%source, "compiled");
+            tracing::info!(counter = Counter::CacheMiss.name(), %source, "compiled");
         }
         Err(reason) => {
             let counter = reason.counter.name();
