@@ -12,7 +12,6 @@ pub mod invocation;
 pub mod compiler;
 
 pub mod depfile;
-pub mod linemarkers;
 pub mod scan;
 pub mod search;
 

@@ -8,6 +8,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::file_memo::{Presence, WorkingDirectory};
 use crate::scan::Scan;
 
 pub use walk::absent_probes;
@@ -34,6 +35,32 @@ impl SearchPath {
     /// folder, a header map, a file among the folders, a folder that may not be read.
     pub fn parse(stderr_of_v: &[u8]) -> Option<SearchPath> {
         parse::parse(stderr_of_v)
+    }
+
+    /// Whether the compiler would still say the same: no folder has come, gone, or become the same
+    /// as another one.
+    pub fn is_current(&self, here: &WorkingDirectory) -> bool {
+        let identity = |folder: &PathBuf| {
+            let stat = here.stat(folder).ok()?;
+            Some((stat.st_dev, stat.st_ino))
+        };
+        let distinct = |folders: &[PathBuf]| {
+            let mut seen: Vec<(u64, u64)> = Vec::with_capacity(folders.len());
+            for folder in folders {
+                match identity(folder) {
+                    Some(id) if !seen.contains(&id) => seen.push(id),
+                    _ => return None,
+                }
+            }
+            Some(seen)
+        };
+        let (Some(quote), Some(angle)) = (distinct(&self.quote), distinct(&self.angle)) else {
+            return false;
+        };
+        self.missing.iter().all(|folder| here.presence(folder) == Presence::Absent)
+            && self.duplicates.iter().all(|folder| {
+                identity(folder).is_some_and(|id| quote.contains(&id) || angle.contains(&id))
+            })
     }
 }
 

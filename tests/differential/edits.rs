@@ -9,7 +9,10 @@ use std::sync::Arc;
 const LINK_TARGETS: [&str; 6] = ["inc1", "inc2", "inc3", "sys1", "missing", "@ROOT@/v/inc1"];
 
 /// Files that are no C, and headers for assembler.
-const DATA_FILES: [&str; 8] = [
+const DATA_FILES: [&str; 11] = [
+    "other.c",
+    "line1.h",
+    "src/line2.h",
     "data.bin",
     "src/data.bin",
     "text.inc",
@@ -203,6 +206,8 @@ fn change_data(tree: &mut Tree, checkout: &str, now_ns: u64, random: &mut Random
     let text = match *name {
         "plain.rsp" => format!("-DFROM_RESPONSE={number} -Iinc{}\n", 1 + random.below(3)),
         name if name.ends_with("asm.h") => format!("#define V0 {number}\n"),
+        // Named by `#line` only: the compiler quotes it below a diagnostic.
+        "other.c" | "line1.h" | "src/line2.h" => format!("int quoted = {number};\n").repeat(1000),
         name if name.ends_with("inc") => format!(".byte {number}\n"),
         _ => format!("data {number}"),
     };

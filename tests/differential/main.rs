@@ -111,6 +111,9 @@ fn report(name: &str, figures: &Figures) {
     );
     eprintln!("{name}: ended as {:?}", figures.endings);
     eprintln!("{name}: missed {:?}", figures.missed);
+    for example in figures.examples.values() {
+        eprintln!("  {example}");
+    }
     for example in figures.missed_examples.iter().take(EXAMPLES_MAX) {
         eprintln!("  {example}");
     }

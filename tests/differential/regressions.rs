@@ -50,3 +50,27 @@ fn assembler_data_is_in_no_text() {
         (&[("a.h", "#define A 4\n")], "gcc -c a.S"),
     ]);
 }
+
+/// gcc does more for assembler than check it: it preprocesses to standard output, and makes a
+/// `.dwo`.
+#[test]
+fn assembler_without_an_object() {
+    for command in ["gcc -fsyntax-only -gsplit-dwarf -o x.o a.s", "gcc -S a.s", "gcc -S a.S"] {
+        let files = [("a.s", ".data\n"), ("a.S", "#define A\n.data\n")];
+        agree(&[(&files, command), (&[], command), (&[("x.o-a.dwo", "")], command)]);
+    }
+}
+
+/// The compiler quotes the file that `#line` names, which no dependency output lists.
+#[test]
+fn quoted_lines_of_a_file_named_by_line() {
+    let source = "#line 1 \"other.c\"\nint f(int a) { if (a = 1) return a; return 0; }\n";
+    for command in ["gcc -c -Wall a.c", "gcc -c -Wall -MMD a.c", "clang -c -Wall a.c"] {
+        agree(&[
+            (&[("a.c", source)], command),
+            (&[("other.c", "one one one one one one one one\n")], command),
+            (&[("other.c", "two two two two two two two two\n")], command),
+            (&[("other.c", "")], command),
+        ]);
+    }
+}

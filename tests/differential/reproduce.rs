@@ -24,8 +24,8 @@ pub fn reproduce(history: &[Step]) -> String {
     let deadline = Instant::now() + TIME_MAX;
     let Some((last, earlier)) = history.split_last() else { return String::new() };
     let alone = vec![last.clone()];
-    if differs(&alone) {
-        return script(&smaller(alone, deadline));
+    if let Some(kind) = differs(&alone) {
+        return script(&smaller(alone, &kind, deadline));
     }
     // Most need one earlier state, and that is mostly a recent one.
     let mut seen: Vec<&Step> = Vec::new();
@@ -35,20 +35,20 @@ pub fn reproduce(history: &[Step]) -> String {
         }
         seen.push(partner);
         let pair = vec![partner.clone(), last.clone()];
-        if differs(&pair) {
-            return script(&smaller(pair, deadline));
+        if let Some(kind) = differs(&pair) {
+            return script(&smaller(pair, &kind, deadline));
         }
     }
-    if differs(history) {
-        return script(&smaller(history.to_vec(), deadline));
+    if let Some(kind) = differs(history) {
+        return script(&smaller(history.to_vec(), &kind, deadline));
     }
     let from = history.len().saturating_sub(3);
     let unexplained = "# a replay does not show it; the last steps:\n".to_owned();
     unexplained + &script(&history[from..])
 }
 
-/// Whether the last of the steps differs, in an empty cache.
-fn differs(steps: &[Step]) -> bool {
+/// In which outputs the last of the steps differs, in an empty cache.
+fn differs(steps: &[Step]) -> Option<BTreeSet<String>> {
     let mut stage = Stage::new();
     for (number, (tree, call)) in steps.iter().enumerate() {
         stage.show(tree, number as u64);
@@ -58,13 +58,26 @@ fn differs(steps: &[Step]) -> bool {
             std::thread::sleep(AFTER_STEP);
         }
     }
-    steps.last().is_some_and(|(_, call)| matches!(stage.judge(call), Verdict::Differs(_)))
+    stage.clean();
+    match stage.judge(&steps.last()?.1) {
+        Verdict::Differs(what) => Some(kind(&what)),
+        _ => None,
+    }
+}
+
+/// Which outputs differ, without how.
+fn kind(what: &str) -> BTreeSet<String> {
+    let parts = what.lines().filter_map(|line| line.split_once(':'));
+    let parts = parts.filter(|(part, _)| part.contains('/') || matches!(*part, "status"));
+    parts.map(|(part, _)| part.rsplit('.').next().unwrap_or(part).to_owned()).collect()
 }
 
 /// The steps without what can be left out.
-fn smaller(mut steps: Vec<Step>, deadline: Instant) -> Vec<Step> {
+fn smaller(mut steps: Vec<Step>, kind: &BTreeSet<String>, deadline: Instant) -> Vec<Step> {
     let attempt = |steps: &mut Vec<Step>, candidate: Vec<Step>| {
-        let differs = candidate != *steps && Instant::now() < deadline && differs(&candidate);
+        let differs = candidate != *steps
+            && Instant::now() < deadline
+            && differs(&candidate).as_ref() == Some(kind);
         if differs {
             *steps = candidate;
         }
@@ -154,8 +167,8 @@ cache=${1:-rcache}
 top=$(mktemp -d)
 export HOME=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache
 root=$top/p
-file() { # path, time: content from standard input
-  cat >"$root/$1"; touch -d "@$2" "$root/$1"
+file() { # content path time
+  printf '%s' "$1" >"$root/$2"; touch -d "@$3" "$root/$2"
 }
 mkdir "$root"
 "#;
@@ -190,13 +203,10 @@ fn tree_lines(text: &mut String, old: &Tree, new: &Tree) {
                 writeln!(text, "ln -sfn \"{}\" \"$root/{path}\"", target.replace(ROOT, "$root"))
             }
             Node::File { bytes, modified_ns } => {
-                let content = String::from_utf8_lossy(bytes);
+                let content = String::from_utf8_lossy(bytes).replace('\'', "'\\''");
                 let time =
                     format!("{}.{:09}", modified_ns / 1_000_000_000, modified_ns % 1_000_000_000);
-                let content = content
-                    .strip_suffix('\n')
-                    .map_or(format!("{content}<no newline>"), str::to_owned);
-                writeln!(text, "file {path} {time} <<'END'\n{content}\nEND")
+                writeln!(text, "file '{content}' {path} {time}")
             }
         };
     }

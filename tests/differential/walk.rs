@@ -37,6 +37,8 @@ pub struct Figures {
     pub missed: BTreeMap<String, u64>,
     /// The first missed ones.
     pub missed_examples: Vec<String>,
+    /// The first call that ended in each way.
+    pub examples: BTreeMap<String, String>,
     /// One script for each difference.
     pub differences: Vec<String>,
 }
@@ -55,6 +57,9 @@ impl Figures {
         for (name, count) in other.missed {
             *self.missed.entry(name).or_default() += count;
         }
+        for (name, example) in other.examples {
+            self.examples.entry(name).or_insert(example);
+        }
         self.missed_examples.extend(other.missed_examples);
         self.differences.extend(other.differences);
     }
@@ -70,6 +75,7 @@ struct State {
 /// One seed's walk.
 pub struct Walk {
     seed: u64,
+    compiler: Compiler,
     random: Random,
     stage: Stage,
     state: State,
@@ -101,6 +107,7 @@ impl Walk {
         stage.show(&state.tree, random.next());
         Walk {
             seed,
+            compiler,
             random,
             stage,
             states: vec![state.clone()],
@@ -149,6 +156,7 @@ impl Walk {
             }
             Verdict::Unstable => {
                 self.figures.unstable += 1;
+                self.example("unstable", &call);
                 self.endings = None;
                 true
             }
@@ -171,6 +179,10 @@ impl Walk {
             self.state.plan = self.state.plan.without_drawn();
         }
         let cached = self.cached;
+        if !cached && self.states.len() < 3 {
+            self.state.plan = Plan::new(self.compiler, &mut self.random);
+            return;
+        }
         if (!succeeded && self.random.chance(70)) || (!cached && self.random.chance(50)) {
             self.state = self.random.pick(&self.states).clone();
         } else if self.fresh {
@@ -263,6 +275,7 @@ impl Walk {
         let ending = ending.join(" ");
         self.endings = Some(after);
         *self.figures.endings.entry(ending.clone()).or_default() += 1;
+        self.example(&ending, call);
         let cacheable = |ending: &str| HITS.contains(&ending) || ending == "cache_miss";
         self.cached = cacheable(&ending);
         let identity = identity(&self.state.tree, call);
@@ -275,16 +288,30 @@ impl Walk {
                 self.figures.hits += 1;
             } else {
                 *self.figures.missed.entry(ending.clone()).or_default() += 1;
-                let words: Vec<&String> = call.words().collect();
-                let known = &self.known[&identity];
-                let step = self.figures.steps;
-                self.figures.missed_examples.push(format!(
-                    "seed {} step {step}: {known} -> {ending}: {} {words:?} in {} with {:?}",
-                    self.seed, call.driver, call.folder, call.variables
-                ));
+                let what = format!("{} -> {ending}", self.known[&identity]);
+                let example = self.described(&what, call);
+                self.figures.missed_examples.push(example);
             }
         }
         self.known.insert(identity, ending);
+    }
+
+    fn described(&self, what: &str, call: &Call) -> String {
+        let words: Vec<&str> = call.words().map(String::as_str).collect();
+        let Call { driver, folder, variables, umask, .. } = call;
+        format!(
+            "seed {} step {}: {what}: {driver} {} in {folder} with {variables:?} {umask:o}",
+            self.seed,
+            self.figures.steps,
+            words.join(" ")
+        )
+    }
+
+    fn example(&mut self, what: &str, call: &Call) {
+        if !self.figures.examples.contains_key(what) {
+            let example = self.described(what, call);
+            self.figures.examples.insert(what.to_owned(), example);
+        }
     }
 
     /// Whether a result may rightly have aged.

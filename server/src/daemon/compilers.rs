@@ -144,8 +144,9 @@ impl Compilers {
             working_directory: asker.here.id,
             variables: all,
         };
-        if let Some(known) = lock(&self.search_paths).get(&question) {
-            return Ok(Arc::clone(known));
+        let known = lock(&self.search_paths).get(&question).cloned();
+        if let Some(known) = known.filter(|known| known.is_current(asker.here)) {
+            return Ok(known);
         }
         let words = question.arguments.iter().map(|word| word.as_bytes().to_vec());
         let arguments = words.chain([b"-E".into(), b"-v".into(), b"/dev/null".into()]).collect();

@@ -5,12 +5,12 @@ use super::conversation::Conversation;
 use super::start::Start;
 use super::unit::Unit;
 use super::{Cache, Daemon};
-use crate::launcher_protocol::Run;
+use crate::launcher_protocol::{Run, descriptor_mark};
 use cache::file_memo::Content;
 use cache::hasher::Digest;
 use cache::outcome::{Counter, Uncacheable};
 use cache::scan::Scan;
-use cache::{key, linemarkers};
+use cache::{depfile, key};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,12 +38,11 @@ pub fn preprocess(
     let slot = daemon.slots.acquire(limit, || conversation.still_waiting())?;
     let start = Start::after(&unit.source.stamp);
     let words = unit.invocation.preprocess_arguments();
-    let order = Run {
-        program: unit.call.compiler.clone(),
-        arguments: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
-        ..Run::default()
-    };
-    let mut captured = conversation.run(order, 0)?;
+    // The files are not taken from the line marks: `#line` can name any.
+    let mut arguments = vec![b"-MD".to_vec(), b"-MF".to_vec(), descriptor_mark(0)];
+    arguments.extend(words.iter().map(|word| word.as_bytes().to_vec()));
+    let order = Run { program: unit.call.compiler.clone(), arguments, ..Run::default() };
+    let mut captured = conversation.run(order, 1)?;
     drop(slot);
     cache.counts.add_compile_time(captured.wall);
     if !captured.succeeded() {
@@ -51,9 +50,10 @@ pub fn preprocess(
     }
     let text = captured.stdout()?;
     let warnings = captured.stderr()?;
-    let mut files = linemarkers::inputs(&text).ok_or_else(|| refuse("unreadable line markers"))?;
-    let key = text_key(daemon, unit, &text, &warnings, &files)?;
+    let mut files = depfile::inputs(&captured.extra(0)?)
+        .ok_or_else(|| refuse("unreadable dependency output of the preprocessor"))?;
     files.retain(|path| *path != unit.invocation.source);
+    let key = text_key(daemon, unit, &text, &warnings, &files)?;
     Ok(Text { key, files, start, shows_time: shows_time(&text) })
 }
 
@@ -76,7 +76,7 @@ fn text_key(
         let (content, scan): (Content, Arc<Scan>) = daemon
             .memo
             .scanned(&unit.here, path, unit.now)
-            .map_err(|_| refuse("a line marker names no file"))?;
+            .map_err(|_| refuse("a file that was read is gone"))?;
         only_tokens &= !scan.column_builtins;
         assembler_reads |= scan.assembler_includes;
         all.push((path.clone(), content.digest));

@@ -21,7 +21,7 @@ impl Call<'_> {
         let (source, language) = self.decide_source()?;
         let phase = self.decide_phase(&source)?;
         let language = self.decide_refusals(language)?;
-        self.check_language(language)?;
+        self.check_language(language, phase)?;
         let output = self.decide_output(&source, phase)?;
         let depfile = self.decide_depfile(output.as_deref(), language, phase)?;
         let side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
@@ -102,10 +102,15 @@ impl Call<'_> {
     }
 
     /// Refuses combinations whose outputs follow rules of their own.
-    fn check_language(&self, language: Language) -> Result<(), Uncacheable> {
+    fn check_language(&self, language: Language, phase: Phase) -> Result<(), Uncacheable> {
         let is_assembly = language.is_assembly();
         let clang = self.context.family == Family::Clang;
-        let culprit = if self.bitcode && is_assembly {
+        let culprit = if is_assembly && phase == Phase::SyntaxOnly {
+            // gcc preprocesses to standard output, and still makes a `.dwo`.
+            "-fsyntax-only"
+        } else if is_assembly && phase == Phase::Assembly {
+            "-S"
+        } else if self.bitcode && is_assembly {
             "-emit-llvm"
         } else if self.debug.split && is_assembly && clang {
             "-gsplit-dwarf"
