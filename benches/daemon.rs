@@ -107,6 +107,7 @@ impl Line {
         let caller = Caller {
             build: BUILD.to_owned(),
             umask: umask.bits(),
+            view: server::client::view()?,
             working_directory_id: (own.dev(), own.ino()),
             working_directory: folder.to_owned(),
             environment,

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitStatus};
 
 /// What a shell answers when a command is not found.
 const NOT_FOUND_STATUS: u8 = 127;
@@ -17,15 +17,16 @@ const NOT_FOUND_STATUS: u8 = 127;
 /// What a shell answers when a command cannot be executed.
 const NOT_EXECUTABLE_STATUS: u8 = 126;
 
-/// Compiles through the cache. `name` is the compiler as the user wrote it.
-pub fn compile(name: &OsStr, arguments: &[OsString]) -> ExitCode {
+/// Compiles through the cache, and returns the exit status. `name` is the compiler as the user
+/// wrote it.
+pub fn compile(name: &OsStr, arguments: &[OsString]) -> u8 {
     let outer = std::env::var_os(INSIDE_VARIABLE);
     let started = outer.as_deref().unwrap_or_default();
     let compiler = match find_compiler::find_next(name, &find_compiler::search_path(), started) {
         Ok(compiler) => compiler,
         Err(error) => {
             eprintln!("rcache: {error}");
-            return ExitCode::from(NOT_FOUND_STATUS);
+            return NOT_FOUND_STATUS;
         }
     };
     let call = Call { name, compiler, arguments };
@@ -126,7 +127,7 @@ impl Call<'_> {
     }
 
     /// Becomes the compiler.
-    fn exec(&self) -> ExitCode {
+    fn exec(&self) -> u8 {
         // A shell passes the word as it was typed, and gcc prints it. But compilers look a bare name
         // up in PATH to find what belongs to them: it must not lead them to a wrapper there.
         let typed = find_compiler::is_first(self.name, &self.compiler);
@@ -137,10 +138,10 @@ impl Call<'_> {
             .env(INSIDE_VARIABLE, program::inside(self.compiler.as_os_str()))
             .exec();
         eprintln!("rcache: {}: {error}", self.compiler.display());
-        ExitCode::from(match error.kind() {
+        match error.kind() {
             io::ErrorKind::NotFound => NOT_FOUND_STATUS,
             _ => NOT_EXECUTABLE_STATUS,
-        })
+        }
     }
 }
 
@@ -185,7 +186,7 @@ fn terminal() -> Terminal {
 }
 
 /// Ends with the status of another process; by its signal where it ended by one.
-fn end_like(status: i32) -> ExitCode {
+fn end_like(status: i32) -> u8 {
     let status = ExitStatus::from_raw(status);
     if let Some(signal) = status.signal() {
         // SAFETY: both calls take plain numbers.
@@ -194,5 +195,5 @@ fn end_like(status: i32) -> ExitCode {
             libc::raise(signal);
         }
     }
-    ExitCode::from(status.code().unwrap_or(1) as u8)
+    status.code().unwrap_or(1) as u8
 }

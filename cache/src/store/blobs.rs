@@ -88,14 +88,21 @@ impl Blobs {
 
     /// The bytes under a key. `NotFound` is the ordinary miss.
     pub fn read(&self, key: Digest) -> io::Result<Found> {
-        let mut file = open_blob(&self.path(key))?;
+        let file = open_blob(&self.path(key))?;
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() > ENTRY_SIZE_BYTES_MAX {
             return Err(ErrorKind::InvalidData.into());
         }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(metadata.len() as usize)?;
-        Read::by_ref(&mut file).take(metadata.len()).read_to_end(&mut bytes)?;
+        // std would feel its way in blocks that grow from 8 KiB.
+        while bytes.len() < metadata.len() as usize {
+            match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
+                Ok(0) => break,
+                Err(rustix::io::Errno::INTR) | Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(Found { bytes, identity: (metadata.dev(), metadata.ino()) })
     }
 

@@ -108,6 +108,9 @@ fn share_memory_between_threads() {
     // SAFETY: mallopt takes two numbers, and runs before any other thread.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
+        // Freed small blocks are merged at once: collected, they are all merged whenever a large
+        // one (an object, at each hit) is freed.
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 
