@@ -78,6 +78,11 @@ pub struct Scan {
     pub timestamp: bool,
     /// Pieces from which one of the three could be pasted.
     pub may_build_time_macro: bool,
+    /// Files that `#line` or a line mark names, each once: the compiler quotes them below its
+    /// diagnostics, and no dependency output lists them.
+    pub line_files: Vec<Vec<u8>>,
+    /// A `#line` whose file's name cannot be read off the text.
+    pub opaque_line: bool,
     /// `#embed`.
     pub embed: bool,
     /// A pragma that makes the compiler look at another file (`GCC dependency`, `include_alias`,
@@ -119,12 +124,17 @@ impl Scan {
         push_bounded(&mut self.operand_words, word.to_vec(), &mut self.too_many_directives);
     }
 
+    fn add_line_file(&mut self, name: &[u8]) {
+        push_bounded(&mut self.line_files, name.to_vec(), &mut self.too_many_directives);
+    }
+
     /// Each entry once, in a fixed order.
     fn tidy(&mut self) {
         sort_once(&mut self.includes);
         sort_once(&mut self.has_includes);
         sort_once(&mut self.plain_macros);
         sort_once(&mut self.operand_words);
+        sort_once(&mut self.line_files);
     }
 }
 

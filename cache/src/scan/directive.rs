@@ -38,9 +38,26 @@ fn directive(text: &[u8], at: usize, scan: &mut Scan) {
         b"include_next" => include(text, operand, Kind::Next, scan),
         b"import" => include(text, operand, Kind::Import, scan),
         b"embed" => scan.embed = true,
+        b"line" => line(text, skip_blanks(text, operand), scan),
+        _ if name.first().is_some_and(u8::is_ascii_digit) => line(text, at, scan),
         b"define" => definition(text, operand, scan),
         b"pragma" => scan.once |= word_at(text, skip_blanks(text, operand)) == b"once",
         _ => {}
+    }
+}
+
+/// Reads what follows `#line`, or the `#` of a line mark: a number and a file's name.
+fn line(text: &[u8], number_at: usize, scan: &mut Scan) {
+    let number = word_at(text, number_at);
+    let name_at = skip_blanks(text, number_at + number.len());
+    let is_number = !number.is_empty() && number.iter().all(u8::is_ascii_digit);
+    match (is_number, text.get(name_at)) {
+        (true, None | Some(b'\n' | b'\r')) => {}
+        (true, Some(b'"')) => match header_name(text, name_at) {
+            Some((name, _, _)) if !name.contains(&b'\\') => scan.add_line_file(name),
+            _ => scan.opaque_line = true,
+        },
+        _ => scan.opaque_line = true,
     }
 }
 

@@ -279,3 +279,21 @@ proptest::proptest! {
         proptest::prop_assert!(scan.includes.iter().any(|one| one.name == b"wanted.h"));
     }
 }
+
+#[test]
+fn files_named_by_line() {
+    let seen = |text: &str| {
+        let scan = scan(text.as_bytes());
+        let names = scan.line_files.iter().map(|name| String::from_utf8_lossy(name).into_owned());
+        (names.collect::<Vec<_>>(), scan.opaque_line)
+    };
+    let named = |name: &str| (vec![name.to_owned()], false);
+    assert_eq!(seen("#line 3 \"a.y\"\n"), named("a.y"));
+    assert_eq!(seen(" # line 3 /* x */ \"a.y\"\n"), named("a.y"));
+    assert_eq!(seen("# 3 \"a.y\" 1 3\n"), named("a.y"));
+    assert_eq!(seen("#line 3\nint a;\n"), (Vec::new(), false));
+    assert_eq!(seen("#line 3"), (Vec::new(), false));
+    for opaque in ["#line LINE\n", "#line 3 NAME\n", "#line 3 \"a\\\\b\"\n", "#line 3 \"a\n"] {
+        assert!(seen(opaque).1, "{opaque}");
+    }
+}

@@ -19,6 +19,9 @@ use cache::scan::Scan;
 use cache::search::{FileRead, Opaque, Probes, SearchPath, absent_probes};
 use cache::store::{EntryKind, SaveOptions};
 use std::cell::Cell;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -197,7 +200,9 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     if scanned[0].1 != unit.source.digest {
         return Err(modified(unit.invocation.source.to_string_lossy()).into());
     }
-    for path in inputs.files {
+    // gcc names a file once for each way in which the search found it.
+    let mut seen = HashSet::with_capacity(inputs.files.len());
+    for path in inputs.files.iter().filter(|path| seen.insert(*path)) {
         scanned.push(scan_unchanged(daemon, unit, path, start, now)?);
     }
     let mut reads = Reads {
@@ -213,11 +218,51 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     }
     let listed = scanned.iter().skip(1).map(|(file, digest)| (file.path.clone(), *digest));
     reads.files.extend(listed);
+    let quoted = line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref()));
     if let Some(search) = inputs.search {
         let read: Vec<FileRead> = scanned.into_iter().map(|(file, _)| file).collect();
         add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
     }
+    for path in quoted {
+        add_quoted(daemon, unit, path, start, now, &mut reads)?;
+    }
     Ok(reads)
+}
+
+/// The files that the sources name by `#line`. The assembler does not quote its source, and comments
+/// in it look like line marks.
+pub fn line_files<'s>(unit: &Unit, scans: impl Iterator<Item = &'s Scan>) -> BTreeSet<PathBuf> {
+    if unit.invocation.language.is_assembly() {
+        return BTreeSet::new();
+    }
+    let names = scans.flat_map(|scan| &scan.line_files);
+    names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
+}
+
+/// A file that the compiler may quote below a diagnostic counts by its content, or by its absence.
+fn add_quoted(
+    daemon: &Daemon,
+    unit: &Unit,
+    path: PathBuf,
+    start: Start,
+    now: SystemTime,
+    reads: &mut Reads,
+) -> Result<(), Uncacheable> {
+    match unit.here.presence(&path) {
+        Presence::Absent => reads.absent.push(path),
+        Presence::Folder => reads.probes.directories.push(path),
+        Presence::File | Presence::Unknown => {
+            let content = daemon
+                .memo
+                .content(&unit.here, &path, now)
+                .map_err(|_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()))?;
+            if start.is_before(&content.stamp) {
+                return Err(modified(path.to_string_lossy()));
+            }
+            reads.files.push((path, content.digest));
+        }
+    }
+    Ok(())
 }
 
 /// What only the assembler read. The preprocessed text says nothing of it.
@@ -304,6 +349,9 @@ fn refuse_files(
         {
             return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what).into());
         }
+    }
+    if all().any(|scan| scan.opaque_line) && !unit.invocation.language.is_assembly() {
+        return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, "#line").into());
     }
     if !unit.invocation.language.is_preprocessed_by_the_compiler() {
         return Ok(());

@@ -2,6 +2,7 @@
 
 use super::compilers::Stop;
 use super::conversation::Conversation;
+use super::remember::line_files;
 use super::start::Start;
 use super::unit::Unit;
 use super::{Cache, Daemon};
@@ -11,6 +12,7 @@ use cache::hasher::Digest;
 use cache::outcome::{Counter, Uncacheable};
 use cache::scan::Scan;
 use cache::{depfile, key};
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,6 +72,7 @@ fn text_key(
     files: &[PathBuf],
 ) -> Result<Option<Digest>, Stop> {
     let mut assembler_reads = unit.definitions.iter().any(|scan| scan.assembler_includes);
+    let mut quoted = BTreeSet::new();
     let mut all = Vec::with_capacity(files.len() + 1);
     let mut only_tokens = unit.invocation.needs_only_tokens && warnings.is_empty();
     for path in std::iter::once(&unit.invocation.source).chain(files) {
@@ -79,6 +82,7 @@ fn text_key(
             .map_err(|_| refuse("a file that was read is gone"))?;
         only_tokens &= !scan.column_builtins;
         assembler_reads |= scan.assembler_includes;
+        quoted.extend(line_files(unit, std::iter::once(scan.as_ref())));
         all.push((path.clone(), content.digest));
     }
     if assembler_reads && unit.assembles() {
@@ -88,6 +92,10 @@ fn text_key(
     let files = if only_tokens { None } else { Some(all.as_slice()) };
     let mut hashed = Digest::of(text).0.to_vec();
     hashed.extend_from_slice(&Digest::of(warnings).0);
+    for path in quoted {
+        let content = daemon.memo.content(&unit.here, &path, unit.now).ok();
+        hashed.extend_from_slice(&content.map_or([0; Digest::LEN], |content| content.digest.0));
+    }
     Ok(Some(key::text_key(&unit.inputs(), Digest::of(&hashed), files)))
 }
 
