@@ -7,6 +7,7 @@ mod rivals;
 use rivals::sources::{OPTIONS, UNITS, Unit};
 use rivals::table::{self, Samples};
 use rivals::{Arena, Failure, Kind, Rival};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -53,8 +54,10 @@ fn measure(unit: &Unit, rivals: &[Rival], folder: &Path, rounds: usize) -> Resul
             println!("{}: only {} of {rounds} were hits", rival.name(), after - before);
         }
     }
-    let headers = right.depfile.split_whitespace().count();
-    let title = format!("{}: {headers} inputs, object of {} bytes", unit.name, right.object.len());
+    // gcc names a file once for each way in which the search found it.
+    let words = right.depfile.split_whitespace().skip(1).filter(|word| *word != "\\");
+    let inputs = words.collect::<HashSet<_>>().len();
+    let title = format!("{}: {inputs} inputs, object of {} bytes", unit.name, right.object.len());
     table::print(&title, &samples, "copier");
     Ok(())
 }
