@@ -9,6 +9,10 @@ use std::time::{Duration, SystemTime};
 pub const LIBRARY_HEADERS: usize = 260;
 const LIBRARY_FOLDERS: usize = 12;
 
+/// Functions of a C++ unit that is measured alone, and of one of a project.
+const FUNCTIONS: usize = 24;
+const PROJECT_FUNCTIONS: usize = 6;
+
 /// The headers of the standard library that a C++ source of some size includes.
 const STANDARD_HEADERS: [&str; 9] = [
     "algorithm",
@@ -46,9 +50,12 @@ pub const OPTIONS: [&str; 5] = ["-O2", "-g", "-Iinclude", "-Ithird_party", "-Wal
 pub fn write_units(folder: &Path) -> Result<(), Failure> {
     write_library(folder)?;
     std::fs::write(folder.join("small.c"), small())?;
-    std::fs::write(folder.join("medium.cpp"), unit(0, &["string", "vector"], &[1, 2, 3]))?;
+    std::fs::write(
+        folder.join("medium.cpp"),
+        unit(0, &["string", "vector"], &[1, 2, 3], FUNCTIONS),
+    )?;
     let all: Vec<usize> = (0..LIBRARY_HEADERS).collect();
-    std::fs::write(folder.join("heavy.cpp"), unit(1, &STANDARD_HEADERS, &all))?;
+    std::fs::write(folder.join("heavy.cpp"), unit(1, &STANDARD_HEADERS, &all, FUNCTIONS))?;
     Ok(())
 }
 
@@ -57,7 +64,7 @@ pub fn write_project(folder: &Path, count: usize) -> Result<(), Failure> {
     write_library(folder)?;
     for number in 0..count {
         let part: Vec<usize> = (0..40).map(|n| (number * 7 + n * 3) % LIBRARY_HEADERS).collect();
-        let text = unit(number, &["algorithm", "map", "string", "vector"], &part);
+        let text = unit(number, &["map", "string", "vector"], &part, PROJECT_FUNCTIONS);
         std::fs::write(folder.join(format!("unit{number}.cpp")), text)?;
     }
     Ok(())
@@ -115,7 +122,7 @@ fn write_library(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn unit(number: usize, standard: &[&str], library: &[usize]) -> String {
+fn unit(number: usize, standard: &[&str], library: &[usize], functions: usize) -> String {
     let mut text = String::new();
     for header in standard {
         let _ = writeln!(text, "#include <{header}>");
@@ -124,7 +131,7 @@ fn unit(number: usize, standard: &[&str], library: &[usize]) -> String {
         let _ = writeln!(text, "#include <{}>", header_path(*header));
     }
     let _ = writeln!(text, "namespace unit{number} {{");
-    for n in 0..24 {
+    for n in 0..functions {
         let header = library[n % library.len()];
         let _ = write!(
             text,
