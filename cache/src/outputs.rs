@@ -18,21 +18,38 @@ pub struct OutputFile {
     pub kind: PartKind,
     /// As the compiler names it, relative to the caller's working directory.
     pub path: PathBuf,
+    /// The permission bits that it will have.
+    pub mode: u32,
 }
 
-/// Whether a stored result may take the place of what is at `path` now. It may not where the
-/// difference between truncating, unlinking and replacing would show, which gcc, as and clang do
-/// each in their own way: through links, over odd permissions, into devices.
-pub fn is_replaceable(here: &WorkingDirectory, path: &Path, umask: u32) -> bool {
-    match here.stat_link(path) {
-        Ok(stat) => {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && stat.st_nlink == 1
-                && stat.st_mode & 0o7777 == 0o666 & !umask
-                && stat.st_uid == rustix::process::geteuid().as_raw()
+/// How a compiler makes an output when there is such a file already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It makes a new file in its place.
+    Anew,
+    /// It writes into the file, which keeps its permissions.
+    Within,
+}
+
+/// The permission bits of what a compile leaves at `path`, where a stored result may take the place
+/// of what is there now. `None` where the difference between truncating, unlinking and replacing
+/// would show in another way: through links, into devices, over what cannot be written.
+pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Manner) -> Option<u32> {
+    let new = 0o666 & !umask;
+    let stat = match here.stat_link(path) {
+        Ok(stat) => stat,
+        Err(error) => {
+            let free = error.kind() == io::ErrorKind::NotFound && is_folder(here, path.parent());
+            return free.then_some(new);
         }
-        Err(error) => error.kind() == io::ErrorKind::NotFound && is_folder(here, path.parent()),
-    }
+    };
+    let mode = stat.st_mode & 0o7777;
+    let is_ordinary = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_nlink == 1
+        && mode & !0o777 == 0
+        && mode & 0o200 != 0
+        && stat.st_uid == rustix::process::geteuid().as_raw();
+    is_ordinary.then_some(if manner == Manner::Anew { new } else { mode })
 }
 
 fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
@@ -42,15 +59,10 @@ fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
 }
 
 /// Writes the parts of a stored result to their files, each one whole or not at all.
-pub fn deliver(
-    here: &WorkingDirectory,
-    entry: &Entry,
-    files: &[OutputFile],
-    umask: u32,
-) -> io::Result<()> {
+pub fn deliver(here: &WorkingDirectory, entry: &Entry, files: &[OutputFile]) -> io::Result<()> {
     for file in files {
         if let Some(bytes) = entry.part(file.kind) {
-            write_whole(here, &file.path, bytes, 0o666 & !umask)?;
+            write_whole(here, &file.path, bytes, file.mode)?;
         }
     }
     Ok(())
@@ -122,7 +134,11 @@ mod tests {
     const UMASK: u32 = 0o022;
 
     fn object(path: &str) -> Vec<OutputFile> {
-        vec![OutputFile { kind: PartKind::Object, path: path.into() }]
+        vec![OutputFile { kind: PartKind::Object, path: path.into(), mode: 0o644 }]
+    }
+
+    fn is_replaceable(here: &WorkingDirectory, path: &Path) -> bool {
+        mode_after(here, path, UMASK, Manner::Anew) == Some(0o644)
     }
 
     fn entry(bytes: &[u8]) -> Entry {
@@ -134,14 +150,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = WorkingDirectory::open(folder.path()).unwrap();
         for content in ["one", "two"] {
-            assert!(is_replaceable(&here, Path::new("a.o"), UMASK));
-            deliver(&here, &entry(content.as_bytes()), &object("a.o"), UMASK).unwrap();
+            assert!(is_replaceable(&here, Path::new("a.o")));
+            deliver(&here, &entry(content.as_bytes()), &object("a.o")).unwrap();
             assert_eq!(fs::read(folder.path().join("a.o")).unwrap(), content.as_bytes());
         }
         let mode = fs::metadata(folder.path().join("a.o")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o644);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(deliver(&here, &entry(b"x"), &object("no/a.o"), UMASK).is_err());
+        assert!(deliver(&here, &entry(b"x"), &object("no/a.o")).is_err());
     }
 
     #[test]
@@ -151,15 +167,27 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::write(at("real"), "").unwrap();
         fs::set_permissions(at("real"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(is_replaceable(&here, Path::new("real"), UMASK));
+        assert!(is_replaceable(&here, Path::new("real")));
         symlink(at("real"), at("link")).unwrap();
-        assert!(!is_replaceable(&here, Path::new("link"), UMASK));
+        assert!(!is_replaceable(&here, Path::new("link")));
         fs::hard_link(at("real"), at("hard")).unwrap();
-        assert!(!is_replaceable(&here, Path::new("hard"), UMASK));
+        assert!(!is_replaceable(&here, Path::new("hard")));
         fs::write(at("odd"), "").unwrap();
-        fs::set_permissions(at("odd"), fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(!is_replaceable(&here, Path::new("odd"), UMASK));
-        assert!(!is_replaceable(&here, Path::new("/dev/null"), UMASK));
+        fs::set_permissions(at("odd"), fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(!is_replaceable(&here, Path::new("odd")));
+        assert!(!is_replaceable(&here, Path::new("/dev/null")));
+    }
+
+    #[test]
+    fn permissions_stay_where_the_compiler_writes_into_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let path = folder.path().join("a.d");
+        let mode = |manner| mode_after(&here, Path::new("a.d"), UMASK, manner);
+        assert_eq!([mode(Manner::Anew), mode(Manner::Within)], [Some(0o644); 2]);
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!([mode(Manner::Anew), mode(Manner::Within)], [Some(0o644), Some(0o600)]);
     }
 
     #[test]

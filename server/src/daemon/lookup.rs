@@ -58,7 +58,7 @@ pub fn compile_time(entry: &Entry) -> Duration {
 
 /// Puts the files of a result in their place.
 pub fn deliver(unit: &Unit, entry: &Entry) -> io::Result<()> {
-    outputs::deliver(&unit.here, entry, &unit.outputs, unit.call.caller.umask)
+    outputs::deliver(&unit.here, entry, &unit.outputs)
 }
 
 /// The direct lookup.

@@ -10,7 +10,7 @@ use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
 use cache::invocation::{Context, Family, Invocation, Phase, Role, Sloppiness};
 use cache::key::{self, Inputs};
 use cache::outcome::{Counter, Uncacheable};
-use cache::outputs::{OutputFile, is_replaceable};
+use cache::outputs::{Manner, OutputFile, mode_after};
 use cache::scan::{Scan, scan_definition};
 use cache::{entry::PartKind, environment};
 use config::{CompilerCheck, Config, Environment};
@@ -98,7 +98,7 @@ impl<'c> Unit<'c> {
             Asker { conversation, environment: &environment, here: &here, memo: &daemon.memo, now };
         let key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
-        let outputs = outputs(&invocation, &here, call.caller.umask)?;
+        let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;
         let (source, scan) = daemon
             .memo
             .scanned(&here, &invocation.source, now)
@@ -254,22 +254,32 @@ fn parse(call: &Call, config: &Config, driver: &Compiler) -> Result<Invocation, 
 
 fn outputs(
     invocation: &Invocation,
+    family: Family,
     here: &WorkingDirectory,
     umask: u32,
 ) -> Result<Vec<OutputFile>, Stop> {
-    let mut outputs = Vec::new();
-    if let Some(path) = &invocation.output {
-        outputs.push(OutputFile { kind: PartKind::Object, path: path.clone() });
-    }
-    if let Some(depfile) = &invocation.depfile {
-        outputs.push(OutputFile { kind: PartKind::Depfile, path: depfile.path.clone() });
-    }
-    for (kind, path) in &invocation.side_outputs {
-        outputs.push(OutputFile { kind: *kind, path: path.clone() });
-    }
-    match outputs.iter().find(|output| !is_replaceable(here, &output.path, umask)) {
-        Some(output) => Err(refuse(Counter::BadOutputFile, output.path.to_string_lossy())),
-        None => Ok(outputs),
+    let main = invocation.output.iter().map(|path| (PartKind::Object, path));
+    let depfile = invocation.depfile.iter().map(|depfile| (PartKind::Depfile, &depfile.path));
+    let sides = invocation.side_outputs.iter().map(|(kind, path)| (*kind, path));
+    main.chain(depfile)
+        .chain(sides)
+        .map(|(kind, path)| {
+            let manner = manner(kind, invocation.phase, family);
+            match mode_after(here, path, umask, manner) {
+                Some(mode) => Ok(OutputFile { kind, path: path.clone(), mode }),
+                None => Err(refuse(Counter::BadOutputFile, path.to_string_lossy())),
+            }
+        })
+        .collect()
+}
+
+/// GNU as and objcopy unlink (`unlink_if_ordinary` in libiberty), clang renames its main output into
+/// place; all else is opened with `fopen` or its like.
+fn manner(kind: PartKind, phase: Phase, family: Family) -> Manner {
+    match (kind, family) {
+        (PartKind::Object, Family::Clang) | (PartKind::Dwo, Family::Gcc) => Manner::Anew,
+        (PartKind::Object, Family::Gcc) if phase == Phase::Object => Manner::Anew,
+        _ => Manner::Within,
     }
 }
 
