@@ -65,6 +65,8 @@ pub struct Scan {
     pub parent_folder_in_macro: bool,
     /// A use of `__has_include` whose operand cannot be read off the text, or any of `__has_embed`.
     pub opaque_has_include: bool,
+    /// Macros that are another name of `__has_include`; their uses in this file are followed.
+    pub has_include_aliases: Vec<Vec<u8>>,
     /// Words of `__has_include(<…>)` operands in macro definitions: a macro of that name changes
     /// the operand.
     pub operand_words: Vec<Vec<u8>>,
@@ -116,6 +118,10 @@ impl Scan {
         push_bounded(&mut self.has_includes, directive, &mut self.too_many_directives);
     }
 
+    fn add_has_include_alias(&mut self, name: &[u8]) {
+        push_bounded(&mut self.has_include_aliases, name.to_vec(), &mut self.too_many_directives);
+    }
+
     fn add_plain_macro(&mut self, name: &[u8]) {
         push_bounded(&mut self.plain_macros, name.to_vec(), &mut self.too_many_directives);
     }
@@ -132,6 +138,7 @@ impl Scan {
     fn tidy(&mut self) {
         sort_once(&mut self.includes);
         sort_once(&mut self.has_includes);
+        sort_once(&mut self.has_include_aliases);
         sort_once(&mut self.plain_macros);
         sort_once(&mut self.operand_words);
         sort_once(&mut self.line_files);

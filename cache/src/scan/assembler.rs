@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use memchr::{memchr_iter, memchr2_iter};
+use memchr::memchr_iter;
 
 use super::text::is_word;
 
@@ -20,10 +20,16 @@ static INCBIN: LazyLock<[Finder<'static>; 2]> =
 pub(super) fn may_include(text: &[u8]) -> bool {
     INCBIN.iter().any(|finder| finder.find(text).is_some())
         || memchr_iter(b'.', text).any(|at| is_dot_suspect(text, at))
-        || memchr2_iter(b'"', b'\\', text).any(|at| match text[at] {
-            b'"' => is_string_suspect(text, at),
-            _ => is_escaped_dot(&text[at + 1..]),
-        })
+        || memchr_iter(b'\\', text).any(|at| is_escaped_dot(&text[at + 1..]))
+        || (memchr_iter(b'"', text).any(|at| is_string_suspect(text, at))
+            && memchr_iter(b'.', text).any(|at| ends_with_dot(text, at)))
+}
+
+/// Whether the dot ends a piece of text that another piece, or a macro, follows.
+fn ends_with_dot(text: &[u8], at: usize) -> bool {
+    let Some(rest) = text[at + 1..].strip_prefix(b"\"") else { return false };
+    let next = rest.trim_ascii_start().first();
+    next.is_some_and(|byte| is_word(*byte) || matches!(byte, b'"' | b'/' | b'#' | b'%'))
 }
 
 /// A dot before a directive's name, or before a start of one that ends where a piece ends.

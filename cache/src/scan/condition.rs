@@ -28,14 +28,29 @@ enum Line {
 
 /// Records in `scan` every operand of `__has_include` in `text` (without splices).
 pub(super) fn find(text: &[u8], scan: &mut Scan) {
+    find_uses(text, &OPERATOR, None, scan);
+    // `#define HAS_INCLUDE __has_include` gives the operator another name.
+    let aliases = scan.has_include_aliases.clone();
+    for alias in &aliases {
+        find_uses(text, &Finder::new(alias), Some(alias), scan);
+    }
+}
+
+fn find_uses<'a>(
+    text: &'a [u8],
+    finder: &Finder,
+    alias: Option<&'a [u8]>,
+    scan: &mut Scan,
+) {
     let mut from = 0;
-    while let Some(at) = OPERATOR.find(&text[from..]).map(|offset| from + offset) {
+    while let Some(at) = finder.find(&text[from..]).map(|offset| from + offset) {
         let start = line_start(text, at);
         let end = line_end(text, at);
         let (line, body) = classify(text, start, at, end);
         match line {
             Line::Condition | Line::Definition => {
-                Operators { text, end, in_definition: line == Line::Definition, scan }.run(body);
+                let in_definition = line == Line::Definition;
+                Operators { text, end, in_definition, alias, scan }.run(body);
             }
             Line::Name | Line::Other => {}
         }
@@ -88,6 +103,8 @@ struct Operators<'a, 'b> {
     text: &'a [u8],
     end: usize,
     in_definition: bool,
+    /// Another name of `__has_include`.
+    alias: Option<&'a [u8]>,
     scan: &'b mut Scan,
 }
 
@@ -98,7 +115,12 @@ impl<'a> Operators<'a, '_> {
         if self.in_definition {
             // `#define __has_include(x) 0` defines the name, it does not use it.
             at = skip_blanks(text, at);
-            at += word_at(text, at).len();
+            let defined = word_at(text, at);
+            at += defined.len();
+            if text[at..self.end].trim_ascii() == b"__has_include" && !defined.is_empty() {
+                self.scan.add_has_include_alias(defined);
+                return;
+            }
         }
         while at < self.end {
             match text[at] {
@@ -108,7 +130,7 @@ impl<'a> Operators<'a, '_> {
                 byte if is_word(byte) => {
                     let word = word_at(text, at);
                     let after = at + word.len();
-                    at = if word.starts_with(b"__has_") {
+                    at = if word.starts_with(b"__has_") || Some(word) == self.alias {
                         self.operator(word, at, after)
                     } else {
                         after
@@ -146,6 +168,7 @@ impl<'a> Operators<'a, '_> {
                 self.scan.opaque_has_include |= self.is_pasted(after) && !self.names_type(at);
                 return after;
             }
+            word if Some(word) == self.alias => Kind::Include,
             _ => return after,
         };
         if self.is_only_named(at) {

@@ -105,7 +105,6 @@ fn unreadable_uses_of_has_include_are_opaque() {
     for text in [
         "#if __has_include(X)\n",
         "#define HAVE(x) __has_include(x)\n",
-        "#define HAVE __has_include\n",
         "#define HAVE __has_include(\"x.h\")\n",
         "#define HAVE __has_include(<linux/x.h>)\n",
         "#define HAVE __has_include(<X/y.h>)\n",
@@ -296,4 +295,25 @@ fn files_named_by_line() {
     for opaque in ["#line LINE\n", "#line 3 NAME\n", "#line 3 \"a\\\\b\"\n", "#line 3 \"a\n"] {
         assert!(seen(opaque).1, "{opaque}");
     }
+}
+
+#[test]
+fn another_name_of_has_include_is_followed() {
+    let text = b"#ifdef __has_include\n# define HAS __has_include\n#else\n# define HAS(x) 0\n#endif\n\
+        #if HAS(<a.h>) && defined(HAS)\n#endif\n";
+    let scan = scan(text);
+    assert_eq!(scan.has_include_aliases, [b"HAS".to_vec()]);
+    assert!(!scan.opaque_has_include);
+    assert_eq!(scan.has_includes.len(), 1);
+    assert_eq!(scan.has_includes[0].name, b"a.h");
+    let computed = super::scan(b"#define HAS __has_include\n#if HAS(NAME)\n#endif\n");
+    assert!(computed.opaque_has_include);
+}
+
+#[test]
+fn a_keyword_in_a_string_is_no_piece_of_a_directive() {
+    assert!(!scan(b"const char *words[] = {\"if\", \"in\", \"or\"};").assembler_includes);
+    assert!(!scan(b"/* the \"in\" argument. */ f(\"end.\");").assembler_includes);
+    assert!(scan(b"asm(\".\" \"inc\" \"bin \\\"f\\\"\");").assembler_includes);
+    assert!(scan(b"#define N \"inc\"\nasm(\".\" N \"bin f\");").assembler_includes);
 }

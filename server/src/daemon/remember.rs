@@ -21,6 +21,7 @@ use cache::store::{EntryKind, SaveOptions};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -362,7 +363,8 @@ fn refuse_files(
             definition.plain_macros.iter().any(|name| scan.operand_words.contains(name))
         })
     };
-    let opaque = unit.definitions.iter().any(|scan| scan.opaque_has_include);
+    let opaque = |scan: &Scan| scan.opaque_has_include || !scan.has_include_aliases.is_empty();
+    let opaque = unit.definitions.iter().any(opaque) || has_escaping_alias(unit, scanned);
     // gcc shortens `folder/../x.h`, so that such an operand cannot be told from the file's name.
     let climbs = unit.definitions.iter().any(|scan| scan.parent_folder_in_macro)
         && all().any(|scan| scan.computed_include);
@@ -371,6 +373,22 @@ fn refuse_files(
         return Err(Obstacle::NeedsText);
     }
     Ok(())
+}
+
+/// Whether another name that one file gives to `__has_include` occurs in another file, where its
+/// uses were not followed. A file that cannot be read says nothing.
+fn has_escaping_alias(unit: &Unit, scanned: &[(FileRead, Digest)]) -> bool {
+    let holds = |path: &Path, name: &[u8]| {
+        let mut bytes = Vec::new();
+        let read = unit.here.open_file(path).and_then(|mut file| file.read_to_end(&mut bytes));
+        read.is_err() || memchr::memmem::find(&bytes, name).is_some()
+    };
+    scanned.iter().any(|(definer, _)| {
+        definer.scan.has_include_aliases.iter().any(|name| {
+            let others = scanned.iter().filter(|(file, _)| file.path != definer.path);
+            others.into_iter().any(|(file, _)| holds(&file.path, name))
+        })
+    })
 }
 
 fn add_probes(
