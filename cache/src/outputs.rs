@@ -29,6 +29,8 @@ pub enum Manner {
     Anew,
     /// It writes into the file, which keeps its permissions.
     Within,
+    /// Sometimes so and sometimes so.
+    Either,
 }
 
 /// The permission bits of what a compile leaves at `path`, where a stored result may take the place
@@ -49,7 +51,11 @@ pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Mann
         && mode & !0o777 == 0
         && mode & 0o200 != 0
         && stat.st_uid == rustix::process::geteuid().as_raw();
-    is_ordinary.then_some(if manner == Manner::Anew { new } else { mode })
+    match manner {
+        Manner::Anew => is_ordinary.then_some(new),
+        Manner::Within => is_ordinary.then_some(mode),
+        Manner::Either => (is_ordinary && mode == new).then_some(new),
+    }
 }
 
 fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
@@ -188,6 +194,7 @@ mod tests {
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!([mode(Manner::Anew), mode(Manner::Within)], [Some(0o644), Some(0o600)]);
+        assert_eq!(mode(Manner::Either), None);
     }
 
     #[test]

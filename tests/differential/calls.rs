@@ -91,6 +91,9 @@ impl Plan {
         for _ in 0..1 + random.below(4) {
             plan.search.push(search(random));
         }
+        for _ in 0..random.below(3) {
+            plan.macros.push(definition(random));
+        }
         for _ in 0..random.below(4) {
             plan.flags.push(flag(compiler, random));
         }
@@ -101,7 +104,8 @@ impl Plan {
     /// A plan that differs in one part.
     pub fn changed(&self, random: &mut Random) -> Plan {
         let mut plan = self.clone();
-        match random.below(20) {
+        match random.below(22) {
+            20 | 21 => plan.source = *random.pick(&SOURCES),
             0..=3 => change_list(&mut plan.search, 5, search(random), random),
             4 | 5 => change_list(&mut plan.macros, 3, definition(random), random),
             6..=8 => change_list(&mut plan.flags, 5, flag(plan.compiler, random), random),
@@ -131,7 +135,9 @@ impl Plan {
         groups.extend(self.drawn.iter().cloned());
         groups.extend(self.macros.iter().cloned());
         groups.extend(self.search.iter().cloned());
-        groups.extend([self.dependencies.clone(), self.output.clone(), vec![self.source_word()]]);
+        let precompiles = self.source.1 == Kind::Header;
+        let output = if precompiles { Vec::new() } else { self.output.clone() };
+        groups.extend([self.dependencies.clone(), output, vec![self.source_word()]]);
         groups.retain(|group| !group.is_empty());
         let length = groups.len();
         groups.rotate_left(self.rotation % length);

@@ -19,7 +19,7 @@ pub const CHECKOUTS: [&str; 2] = ["w", "v"];
 pub const FIRST_TIME_NS: u64 = 1_500_000_000_000_000_000;
 
 /// Sources, by language: each checkout has them all.
-pub const SOURCES: [(&str, Kind); 7] = [
+pub const SOURCES: [(&str, Kind); 8] = [
     ("src/one.c", Kind::C),
     ("src/two.c", Kind::C),
     ("three.c", Kind::C),
@@ -27,6 +27,7 @@ pub const SOURCES: [(&str, Kind); 7] = [
     ("five.cc", Kind::Cxx),
     ("src/six.S", Kind::AssemblerWithCpp),
     ("seven.s", Kind::Assembler),
+    ("src/a.h", Kind::Header),
 ];
 
 /// What a source is written in.
@@ -40,6 +41,8 @@ pub enum Kind {
     AssemblerWithCpp,
     /// Assembler.
     Assembler,
+    /// A header, to be precompiled.
+    Header,
 }
 
 /// A project: two checkouts that differ little.
@@ -166,7 +169,7 @@ pub fn include(from: usize, random: &mut Random) -> String {
 }
 
 fn time_part(random: &mut Random) -> String {
-    match random.below(12) {
+    match random.below(7) {
         0 => "#undef WHEN\n#define WHEN __DATE__\n".to_owned(),
         1 => "#undef WHEN\n#define WHEN __TIME__\n".to_owned(),
         2 => "#undef WHEN\n#define WHEN __TIMESTAMP__\n".to_owned(),
@@ -196,6 +199,7 @@ pub fn source(kind: Kind, random: &mut Random) -> String {
             format!("#if __has_include({form})\n#include {form}\n#endif\n")
                 + &assembler(true, random)
         }
+        Kind::Header => header(0, random),
         Kind::C | Kind::Cxx => code(kind, random),
     }
 }

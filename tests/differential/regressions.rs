@@ -12,6 +12,11 @@ type Changes<'c> = &'c [(&'c str, &'c str)];
 
 /// Goes through states of one folder, with a call in each, and compares each time.
 fn agree(states: &[(Changes, &'static str)]) {
+    agree_with(&[0o022], states);
+}
+
+/// The same with these umasks in turn.
+fn agree_with(umasks: &[u32], states: &[(Changes, &'static str)]) {
     let mut stage = Stage::new();
     let mut tree = Tree::new();
     for (number, (changes, command)) in states.iter().enumerate() {
@@ -29,7 +34,7 @@ fn agree(states: &[(Changes, &'static str)]) {
             groups: vec![words.map(str::to_owned).collect()],
             variables: Vec::new(),
             folder: String::new(),
-            umask: 0o022,
+            umask: umasks[number % umasks.len()],
         };
         let verdict = stage.judge(&call);
         assert!(matches!(verdict, Verdict::Same { .. }), "state {number}: {verdict:?}");
@@ -72,5 +77,27 @@ fn quoted_lines_of_a_file_named_by_line() {
             (&[("other.c", "two two two two two two two two\n")], command),
             (&[("other.c", "")], command),
         ]);
+    }
+}
+
+/// Which outputs keep the permissions of the file that was there differs by compiler and output.
+#[test]
+fn permissions_after_a_change_of_umask() {
+    let files = [("a.c", "int f(int a) { return a; }\n"), ("a.s", ".data\n"), ("a.S", ".data\n")];
+    for command in [
+        "gcc -c -MD -g -gsplit-dwarf -fstack-usage -frandom-seed=1 --coverage a.c",
+        "gcc -S a.c",
+        "gcc -c a.s",
+        "clang -c -MD -g -gsplit-dwarf -fstack-usage a.c",
+        "clang -S a.c",
+        "clang -c a.s",
+        "clang -c a.S",
+        "clang -c -fno-integrated-as a.c",
+    ] {
+        let again: Changes = &[];
+        agree_with(
+            &[0o022, 0o077, 0o002],
+            &[(&files, command), (again, command), (again, command), (again, command)],
+        );
     }
 }

@@ -264,7 +264,7 @@ fn outputs(
     main.chain(depfile)
         .chain(sides)
         .map(|(kind, path)| {
-            let manner = manner(kind, invocation.phase, family);
+            let manner = manner(kind, invocation, family);
             match mode_after(here, path, umask, manner) {
                 Some(mode) => Ok(OutputFile { kind, path: path.clone(), mode }),
                 None => Err(refuse(Counter::BadOutputFile, path.to_string_lossy())),
@@ -274,11 +274,12 @@ fn outputs(
 }
 
 /// GNU as and objcopy unlink (`unlink_if_ordinary` in libiberty), clang renames its main output into
-/// place; all else is opened with `fopen` or its like.
-fn manner(kind: PartKind, phase: Phase, family: Family) -> Manner {
+/// place, except from its own assembler; all else is opened with `fopen` or its like.
+fn manner(kind: PartKind, invocation: &Invocation, family: Family) -> Manner {
     match (kind, family) {
+        (PartKind::Object, Family::Clang) if invocation.language.is_assembly() => Manner::Either,
         (PartKind::Object, Family::Clang) | (PartKind::Dwo, Family::Gcc) => Manner::Anew,
-        (PartKind::Object, Family::Gcc) if phase == Phase::Object => Manner::Anew,
+        (PartKind::Object, Family::Gcc) if invocation.phase == Phase::Object => Manner::Anew,
         _ => Manner::Within,
     }
 }
