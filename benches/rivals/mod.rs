@@ -8,6 +8,7 @@ pub mod table;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ pub type Failure = Box<dyn Error>;
 
 /// Linux has had 100 ticks a second in /proc/PID/stat on every machine that rcache runs on.
 const TICKS_PER_SECOND: u64 = 100;
+
+/// A daemon that was told to end has this long.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// One way to get an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,8 +195,29 @@ impl Rival {
             Kind::Sccache => &["--stop-server"],
             _ => return,
         };
+        let server = self.sccache_server();
         // Not even started, if this fails.
         let _ = self.ask(words);
+        // sccache's says goodbye, and may stay.
+        let deadline = Instant::now() + STOP_MAX;
+        while let Some(server) = server
+            && rustix::process::test_kill_process(server).is_ok()
+        {
+            if Instant::now() > deadline {
+                let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The process that listens for sccache's clients.
+    fn sccache_server(&self) -> Option<rustix::process::Pid> {
+        if self.kind != Kind::Sccache {
+            return None;
+        }
+        let stream = UnixStream::connect(self.folder.join("run/socket")).ok()?;
+        rustix::net::sockopt::socket_peercred(&stream).ok().map(|peer| peer.pid)
     }
 
     /// From now on it knows nothing.
