@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
 use memchr::memchr_iter;
+use memchr::memmem::Finder;
 
 use super::text::is_word;
 

@@ -36,12 +36,7 @@ pub(super) fn find(text: &[u8], scan: &mut Scan) {
     }
 }
 
-fn find_uses<'a>(
-    text: &'a [u8],
-    finder: &Finder,
-    alias: Option<&'a [u8]>,
-    scan: &mut Scan,
-) {
+fn find_uses<'a>(text: &'a [u8], finder: &Finder, alias: Option<&'a [u8]>, scan: &mut Scan) {
     let mut from = 0;
     while let Some(at) = finder.find(&text[from..]).map(|offset| from + offset) {
         let start = line_start(text, at);

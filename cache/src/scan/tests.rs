@@ -299,7 +299,8 @@ fn files_named_by_line() {
 
 #[test]
 fn another_name_of_has_include_is_followed() {
-    let text = b"#ifdef __has_include\n# define HAS __has_include\n#else\n# define HAS(x) 0\n#endif\n\
+    let text =
+        b"#ifdef __has_include\n# define HAS __has_include\n#else\n# define HAS(x) 0\n#endif\n\
         #if HAS(<a.h>) && defined(HAS)\n#endif\n";
     let scan = scan(text);
     assert_eq!(scan.has_include_aliases, [b"HAS".to_vec()]);
