@@ -139,10 +139,9 @@ mod tests {
         fs::create_dir_all(at("copy")).unwrap();
         fs::copy(&own, at("copy/gcc")).unwrap();
 
-        let path = std::env::join_paths(
-            ["nowhere", "links", "own", "more", "copy", "real"].map(|name| at(name)),
-        )
-        .unwrap();
+        let path =
+            std::env::join_paths(["nowhere", "links", "own", "more", "copy", "real"].map(at))
+                .unwrap();
         assert_eq!(find(OsStr::new("gcc"), &path).unwrap(), at("real/gcc"));
         assert_eq!(find(at("own/gcc").as_os_str(), &path).unwrap(), at("real/gcc"));
         assert_eq!(find(at("real/gcc").as_os_str(), &path).unwrap(), at("real/gcc"));
