@@ -36,7 +36,7 @@ impl Random {
 
     /// One of `texts`.
     pub fn text(&mut self, texts: &[&'static str]) -> &'static str {
-        self.pick(texts)
+        self.pick::<&'static str>(texts)
     }
 
     /// One of `items`; `None` where there are none.
