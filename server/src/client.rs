@@ -248,6 +248,12 @@ fn connect_to(socket: &Path) -> io::Result<Connection> {
         set_socket_timeout(&descriptor, direction, Some(SILENCE_MAX))?;
     }
     connect(&descriptor, &SocketAddrUnix::new(socket)?)?;
+    // Whoever made the folder in /tmp first could hand out objects, and orders to run programs.
+    let user = rustix::process::getuid();
+    if rustix::net::sockopt::socket_peercred(&descriptor)?.uid != user {
+        let text = format!("{} is another user's", socket.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
     let stream = UnixStream::from(descriptor);
     Ok(Connection { stream, received: Vec::new(), descriptors: Vec::new() })
 }
