@@ -101,3 +101,17 @@ fn permissions_after_a_change_of_umask() {
         );
     }
 }
+
+/// A precompiled header, here a broken one, is not in a plain preprocessed text.
+#[test]
+fn precompiled_header_beside_a_text() {
+    let source = "#include \"a.h\"\nint b = A;\n";
+    agree(&[
+        (&[("a.c", source), ("a.h", "#define A 1\n")], "gcc -c -MMD a.c"),
+        (&[("a.h", "#define A 2\n")], "gcc -c -MMD a.c"),
+        (&[("a.h.gch", "no precompiled header")], "gcc -c -MMD a.c"),
+        (&[("a.h.gch", "")], "gcc -c -MMD a.c"),
+        (&[("c.c", "int b = A;\n")], "clang -include a.h -c -MMD c.c"),
+        (&[("a.h.pch", "no precompiled header")], "clang -include a.h -c -MMD c.c"),
+    ]);
+}

@@ -93,14 +93,13 @@ fn smaller(mut steps: Vec<Step>, kind: &BTreeSet<String>, deadline: Instant) -> 
         length /= 2;
     }
     let paths: BTreeSet<String> = steps.iter().flat_map(|(tree, _)| tree.keys().cloned()).collect();
-    for prefix in
-        ["v/", "w/inc", "w/s"].map(str::to_owned).into_iter().chain(paths.into_iter().rev())
-    {
+    // Whole folders first, and the second checkout before all.
+    let whole = ["v", "w/inc1", "w/inc2", "w/inc3", "w/sys1"].map(str::to_owned);
+    for path in whole.into_iter().chain(paths.into_iter().rev()) {
         let mut candidate = steps.clone();
         for (tree, _) in &mut candidate {
-            tree.retain(|path, _| {
-                *path != prefix && !(prefix.ends_with('/') && path.starts_with(&prefix))
-            });
+            let below = format!("{path}/");
+            tree.retain(|other, _| *other != path && !other.starts_with(&below));
         }
         let has_folder = candidate
             .iter()

@@ -7,11 +7,13 @@ use super::start::Start;
 use super::unit::Unit;
 use super::{Cache, Daemon};
 use crate::launcher_protocol::{Run, descriptor_mark};
-use cache::file_memo::Content;
+use cache::file_memo::{Content, Presence};
 use cache::hasher::Digest;
+use cache::invocation::Family;
 use cache::outcome::{Counter, Uncacheable};
 use cache::scan::Scan;
 use cache::{depfile, key};
+use memchr::memmem;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -42,6 +44,10 @@ pub fn preprocess(
     let words = unit.invocation.preprocess_arguments();
     // The files are not taken from the line marks: `#line` can name any.
     let mut arguments = vec![b"-MD".to_vec(), b"-MF".to_vec(), descriptor_mark(0)];
+    if unit.compiler.banner.family == Family::Gcc && !unit.invocation.language.is_assembly() {
+        // Else gcc overlooks the precompiled headers that the compile takes, or stumbles over.
+        arguments.push(b"-fpch-preprocess".to_vec());
+    }
     arguments.extend(words.iter().map(|word| word.as_bytes().to_vec()));
     let order = Run { program: unit.call.compiler.clone(), arguments, ..Run::default() };
     let mut captured = conversation.run(order, 1)?;
@@ -51,12 +57,33 @@ pub fn preprocess(
         return Err(Stop::Uncacheable(Counter::PreprocessorError.into()));
     }
     let text = captured.stdout()?;
+    if let Some(path) = precompiled_header(unit, &text) {
+        let counter = Counter::CouldNotUsePrecompiledHeader;
+        return Err(Stop::Uncacheable(Uncacheable::new(counter, path)));
+    }
     let warnings = captured.stderr()?;
     let mut files = depfile::inputs(&captured.extra(0)?)
         .ok_or_else(|| refuse("unreadable dependency output of the preprocessor"))?;
     files.retain(|path| *path != unit.invocation.source);
     let key = text_key(daemon, unit, &text, &warnings, &files)?;
     Ok(Text { key, files, start, shows_time: shows_time(&text) })
+}
+
+/// A precompiled header stands for text that is not there: gcc leaves a pragma in its place; clang
+/// takes one for a forced include only (`lib/Driver/ToolChains/Clang.cpp`), and leaves nothing.
+fn precompiled_header(unit: &Unit, text: &[u8]) -> Option<String> {
+    if memmem::find(text, b"#pragma GCC pch_preprocess").is_some() {
+        return Some("#pragma GCC pch_preprocess".to_owned());
+    }
+    let names = unit.invocation.forced_includes.iter().flat_map(|path| {
+        [".pch", ".gch"].map(|suffix| {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        })
+    });
+    let mut there = names.filter(|path| unit.here.presence(path) != Presence::Absent);
+    there.next().map(|path| path.to_string_lossy().into_owned())
 }
 
 fn refuse(why: &str) -> Stop {
