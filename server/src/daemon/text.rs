@@ -116,9 +116,18 @@ fn text_key(
         return Ok(None);
     }
     only_tokens &= !unit.definitions.iter().any(|scan| scan.column_builtins);
-    let files = if only_tokens { None } else { Some(all.as_slice()) };
     let mut hashed = Digest::of(text).0.to_vec();
     hashed.extend_from_slice(&Digest::of(warnings).0);
+    // clang's dependency file also names what a __has_include found, which leaves no trace in the
+    // text.
+    if unit.invocation.depfile.is_some() {
+        for path in files {
+            let path = path.as_os_str().as_bytes();
+            hashed.extend_from_slice(&(path.len() as u64).to_le_bytes());
+            hashed.extend_from_slice(path);
+        }
+    }
+    let files = if only_tokens { None } else { Some(all.as_slice()) };
     for path in quoted {
         let content = daemon.memo.content(&unit.here, &path, unit.now).ok();
         hashed.extend_from_slice(&content.map_or([0; Digest::LEN], |content| content.digest.0));
