@@ -49,7 +49,7 @@ pub fn source_hasher() -> KeyHasher {
     KeyHasher::new("rcache source 1")
 }
 
-/// The name of a result that was found through its manifest.
+/// The name of a result that is found through its manifest.
 pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
     let mut hasher = KeyHasher::new("rcache result 1");
     hasher.field("source key", &source_key.0);
@@ -59,6 +59,17 @@ pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
     }
     for path in &recorded.present {
         hasher.field("present", path.as_os_str().as_bytes());
+    }
+    // Two states that differ in these alone must not take each other's place in the manifest.
+    for path in &recorded.directories {
+        hasher.field("directory", path.as_os_str().as_bytes());
+    }
+    for (left, right) in &recorded.same_folders {
+        hasher.field("same folder", left.as_os_str().as_bytes());
+        hasher.field("as", right.as_os_str().as_bytes());
+    }
+    for absent in &recorded.absent {
+        hasher.field("absent", &absent.set.0);
     }
     hasher.finish()
 }

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use walk::{Figures, Walk};
 
 /// The share of the opportunities that must be served, in percent.
-const HIT_PERCENT_MIN: u64 = 90;
+const HIT_PERCENT_MIN: u64 = 95;
 
 /// Too few opportunities to judge by.
 const OPPORTUNITIES_MIN: u64 = 100;
