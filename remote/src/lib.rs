@@ -1,0 +1,10 @@
+//! The wire to the cluster, and who is there: protocols, hosts, the scheduler, the dispatch.
+//!
+//! This crate knows no compiler option and no cache. A [`Job`] is words and a text; an [`Reply`] is
+//! what a compiler made of them. In reading order:
+
+pub mod job;
+pub mod lzo;
+pub mod protocol;
+
+pub use job::{Job, Reply};

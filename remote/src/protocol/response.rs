@@ -1,0 +1,91 @@
+//! What a compile daemon answers.
+
+use super::identity::Identity;
+use super::packet::{put, put_bulk, put_plain, take, take_body, take_bulk, take_bulk_body};
+use super::request::take_hex;
+use super::{Checksum, Dialect, Malformed, PUMP_VERSION, WireError, limits};
+use crate::Reply;
+use std::io::Read;
+
+/// The status of a request that the worker does not serve: exit status 111, distcc's number for
+/// what must not be done there.
+pub const REFUSED_STATUS: i32 = 111 << 8;
+
+/// The answer to a request to compile, whose checksum `request` is.
+pub fn encode(dialect: Dialect, reply: &Reply, request: &Checksum) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(reply.output.len() / 2 + 1024);
+    put(&mut bytes, b"DONE", dialect.version());
+    put(&mut bytes, b"STAT", reply.status as u32);
+    put_bulk(&mut bytes, b"SERR", &reply.stderr, dialect);
+    put_bulk(&mut bytes, b"SOUT", &reply.stdout, dialect);
+    put_bulk(&mut bytes, b"DOTO", &reply.output, dialect);
+    if dialect == Dialect::Native {
+        let checksum = Checksum::of_reply(request, reply);
+        put_plain(&mut bytes, b"CSUM", checksum.to_hex().as_bytes());
+    }
+    bytes
+}
+
+/// The answer to a request of protocol 3: a failure that says why.
+pub fn encode_pump_refusal(why: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put(&mut bytes, b"DONE", PUMP_VERSION);
+    put(&mut bytes, b"STAT", REFUSED_STATUS as u32);
+    put_bulk(&mut bytes, b"SERR", why, Dialect::Lzo);
+    put(&mut bytes, b"SOUT", 0);
+    put(&mut bytes, b"DOTO", 0);
+    bytes
+}
+
+/// The answer to the question which compiler there is.
+pub fn encode_identity(identity: &Identity) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put(&mut bytes, b"DONE", Dialect::Native.version());
+    put_plain(&mut bytes, b"IDEN", &identity.encode());
+    bytes
+}
+
+/// Reads the answer to a request to compile, whose checksum `request` is.
+///
+/// # Errors
+/// The stream's, or what is wrong with the answer; nothing of it may then be used.
+pub fn read(
+    stream: &mut impl Read,
+    dialect: Dialect,
+    request: &Checksum,
+) -> Result<Reply, WireError> {
+    take_version(stream, dialect)?;
+    let status = take(stream, b"STAT")? as i32;
+    let stderr = take_bulk(stream, b"SERR", dialect, limits::STREAM_BYTES_MAX)?;
+    let stdout = take_bulk(stream, b"SOUT", dialect, limits::STREAM_BYTES_MAX)?;
+    let length = take(stream, b"DOTO")?;
+    if status != 0 && length != 0 {
+        return Err(Malformed::OutputOfFailure.into());
+    }
+    let output = take_bulk_body(stream, b"DOTO", length, dialect, limits::OUTPUT_BYTES_MAX)?;
+    let reply = Reply { status, stderr, stdout, output };
+    if dialect == Dialect::Native {
+        let length = take(stream, b"CSUM")?;
+        Checksum::of_reply(request, &reply).check(&take_hex(stream, b"CSUM", length)?)?;
+    }
+    Ok(reply)
+}
+
+/// Reads the answer to [`super::request::encode_identify`].
+///
+/// # Errors
+/// As [`read`]. A stock distccd closes the connection without a byte.
+pub fn read_identity(stream: &mut impl Read) -> Result<Identity, WireError> {
+    take_version(stream, Dialect::Native)?;
+    let length = take(stream, b"IDEN")?;
+    let body = take_body(stream, b"IDEN", length, limits::IDENTITY_BYTES_MAX)?;
+    Identity::decode(&body).ok_or(Malformed::Identity.into())
+}
+
+fn take_version(stream: &mut impl Read, dialect: Dialect) -> Result<(), WireError> {
+    let version = take(stream, b"DONE")?;
+    match version == dialect.version() {
+        true => Ok(()),
+        false => Err(Malformed::Version(version).into()),
+    }
+}
