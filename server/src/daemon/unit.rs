@@ -94,8 +94,13 @@ impl<'c> Unit<'c> {
         let environment = Environment::new(&call.caller.environment);
         let here = working_directory(daemon, &call.caller)?;
         let now = SystemTime::now();
-        let mut asker =
-            Asker { conversation, environment: &environment, here: &here, memo: &daemon.memo, now };
+        let mut asker = Asker {
+            prober: conversation,
+            environment: &environment,
+            here: &here,
+            memo: &daemon.memo,
+            now,
+        };
         let key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
         let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;
@@ -368,11 +373,11 @@ fn identity(
                 arguments: vec![b"-c".to_vec(), command.into_bytes()],
                 ..Default::default()
             };
-            let mut captured = asker.conversation.run(order, 0)?;
-            if !captured.succeeded() {
+            let probed = asker.prober.probe(order)?;
+            if probed.status != 0 {
                 return Err(refuse(Counter::CompilerCheckFailed, "the command failed"));
             }
-            Ok([captured.stdout()?, captured.stderr()?].concat())
+            Ok([probed.stdout, probed.stderr].concat())
         }
     }
 }
