@@ -196,8 +196,9 @@ pub(super) fn meet(
 ) -> Result<Met, Failed> {
     let question = request::encode_identify(order.identify);
     let asked = Instant::now();
-    let answer =
-        call::call(target.address, &question, MEETING, customer, response::read_identity);
+    let answer = call::call(target.address, &question, MEETING, customer, |stream| {
+        response::read_identity(stream)
+    });
     let round_trip = asked.elapsed();
     match answer {
         Ok(Identity { worker, compiler, .. }) => {

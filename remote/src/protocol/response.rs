@@ -1,7 +1,9 @@
 //! What a compile daemon answers.
 
 use super::identity::Identity;
-use super::packet::{put, put_bulk, put_plain, take, take_any, take_body, take_bulk, take_bulk_body};
+use super::packet::{
+    put, put_bulk, put_plain, take, take_any, take_body, take_bulk, take_bulk_body,
+};
 use super::request::take_hex;
 use super::{Checksum, Dialect, Malformed, PUMP_VERSION, WireError, limits};
 use crate::Reply;
