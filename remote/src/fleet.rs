@@ -4,12 +4,14 @@
 mod acquaintance;
 mod names;
 mod queue;
+mod race;
+mod report;
+mod visit;
 
-use crate::call::{self, CallError, Patience};
+use crate::call::CallError;
 use crate::customer::Customer;
 use crate::protocol::identity::CompilerIdentity;
-use crate::protocol::{Dialect, limits, request, response};
-use crate::scheduler::{Candidate, Ended, Scheduler};
+use crate::scheduler::{Candidate, Ended, Scheduler, Ticket};
 use crate::{Job, Reply};
 use acquaintance::{Acquaintance, Book, Kind};
 use config::host_list::{Host, HostList};
@@ -19,6 +21,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+pub use report::HostState;
+pub use visit::{Question, Visit};
 
 /// Hosts that may fail one job before it is compiled here.
 const ATTEMPTS_MAX: usize = 3;
@@ -79,7 +84,7 @@ pub enum Outcome<'f> {
 /// A slot of a host; given back when dropped.
 pub struct Slot<'f> {
     fleet: &'f Fleet,
-    address: SocketAddr,
+    ticket: Ticket,
     ended: Ended,
 }
 
@@ -87,7 +92,7 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
         let mut state = self.fleet.lock();
-        state.scheduler.released(self.address, self.ended, now);
+        state.scheduler.released(self.ticket, self.ended, now);
         state.assign(now);
         self.fleet.changed.notify_all();
     }
@@ -110,28 +115,20 @@ impl Fleet {
                 Err(error) => return Outcome::Gone(error),
             };
             let (target, mut slot) = match place {
-                Place::Host(target) if target.address == HERE => {
-                    return Outcome::Here(self.slot(HERE));
-                }
-                Place::Host(target) => {
-                    let slot = self.slot(target.address);
-                    (target, slot)
-                }
+                Place::Host(target, ticket) => (target, self.slot(ticket)),
                 Place::Nobody(reason) => {
                     why = reason.unwrap_or(why);
                     return Outcome::Nobody { why, attempts };
                 }
             };
-            let started = Instant::now();
+            if target.address == HERE {
+                return Outcome::Here(slot);
+            }
             let done = self
                 .acquaint(&target, order, customer)
-                .and_then(|kind| attempt(&target, kind, order, customer));
+                .and_then(|kind| race::run(self, &target, &mut slot, kind, order, customer));
             match done {
-                Ok(reply) => {
-                    let took = started.elapsed();
-                    slot.ended = Ended::Completed { cost: order.cost(), took };
-                    return Outcome::Replied(reply);
-                }
+                Ok(reply) => return Outcome::Replied(reply),
                 Err(Failed::Gone(error)) => return Outcome::Gone(error),
                 Err(Failed::NotNow) => {}
                 Err(Failed::Host(reason)) => {
@@ -149,8 +146,8 @@ impl Fleet {
         }
     }
 
-    fn slot(&self, address: SocketAddr) -> Slot<'_> {
-        Slot { fleet: self, address, ended: Ended::Cancelled }
+    fn slot(&self, ticket: Ticket) -> Slot<'_> {
+        Slot { fleet: self, ticket, ended: Ended::Cancelled }
     }
 
     /// Waits in line until a host has a free slot, which is then taken.
@@ -191,8 +188,8 @@ impl Fleet {
     /// Whoever leaves may just have been given a slot.
     fn leave(&self, state: &mut State, number: u64) {
         let now = Instant::now();
-        if let Some(Place::Host(target)) = state.queue.leave(number) {
-            state.scheduler.released(target.address, Ended::Cancelled, now);
+        if let Some(Place::Host(_, ticket)) = state.queue.leave(number) {
+            state.scheduler.released(ticket, Ended::Cancelled, now);
         }
         state.assign(now);
         self.changed.notify_all();
@@ -298,29 +295,6 @@ impl From<CallError> for Failed {
             why => Failed::Host(why.to_string()),
         }
     }
-}
-
-fn attempt(
-    target: &Target,
-    kind: Kind,
-    order: Order,
-    customer: &mut dyn Customer,
-) -> Result<Reply, Failed> {
-    let dialect = kind.dialect(target.lzo);
-    let silence = (dialect == Dialect::Native).then_some(limits::SILENCE_MAX);
-    let patience = Patience { whole: order.timeout, silence };
-    let (bytes, checksum) = request::encode(dialect, order.job, &order.compiler.digest);
-    let reply = call::call(target.address, &bytes, patience, customer, |stream| {
-        response::read(stream, dialect, &checksum)
-    })?;
-    if dialect == Dialect::Native && reply.status == response::REFUSED_STATUS {
-        let why = String::from_utf8_lossy(&reply.stderr).trim().to_owned();
-        return Err(Failed::Host(format!("refused: {why}")));
-    }
-    if reply.status == 0 && !customer.is_whole(&reply) {
-        return Err(Failed::Host("it sent an object that is not whole".to_owned()));
-    }
-    Ok(reply)
 }
 
 fn label(name: &str, port: u16, address: Option<SocketAddr>) -> String {

@@ -167,6 +167,22 @@ impl Book {
         });
     }
 
+    /// A host that could not even be asked is not known to have any compiler.
+    pub(super) fn note_unreachable(&mut self, address: SocketAddr, why: &str) {
+        let host = self.hosts.entry(address).or_default();
+        host.kind = None;
+        host.round_trip = None;
+        host.last_failure = Some(why.to_owned());
+    }
+
+    /// What a host speaks that is known to have this compiler.
+    pub(super) fn same(&self, address: SocketAddr, compiler: &str) -> Option<Kind> {
+        match self.compilers.get(&(address, compiler.to_owned())) {
+            Some(Entry::Same { kind, .. }) => Some(kind.clone()),
+            _ => None,
+        }
+    }
+
     pub(super) fn host(&self, address: SocketAddr) -> HostEntry {
         self.hosts.get(&address).cloned().unwrap_or_default()
     }

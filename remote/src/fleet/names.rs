@@ -77,11 +77,20 @@ impl Names {
         }
     }
 
-    /// Why a name has no address, in words for a person.
-    pub(super) fn why_none(&self, name: &str, port: u16) -> String {
+    /// The addresses that are known now.
+    pub(super) fn known(&self, name: &str, port: u16) -> Vec<SocketAddr> {
+        if let Ok(address) = name.parse() {
+            return vec![SocketAddr::new(address, port)];
+        }
         let known = self.lock();
-        let known = known.get(&(name.to_owned(), port));
-        known.map_or(String::new(), |known| known.why_none.clone())
+        known.get(&(name.to_owned(), port)).map_or(Vec::new(), |known| known.addresses.clone())
+    }
+
+    /// Why a name has no address, in words for a person; `None` where it was not looked up.
+    pub(super) fn why_none(&self, name: &str, port: u16) -> Option<String> {
+        let known = self.lock();
+        let known = known.get(&(name.to_owned(), port))?;
+        known.looked_up.map(|_| known.why_none.clone())
     }
 
     /// Looks a name up on a thread of its own.

@@ -2,7 +2,7 @@
 
 use super::acquaintance::{Book, Standing};
 use super::{HERE, Target};
-use crate::scheduler::{Scheduler, Verdict};
+use crate::scheduler::{Scheduler, Ticket, Verdict};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ pub(super) struct Queue {
 
 /// Where a job goes.
 pub(super) enum Place {
-    /// There; the slot is taken.
-    Host(Target),
+    /// There; the ticket gives the slot back.
+    Host(Target, Ticket),
     /// To no host; with a reason where one is known.
     Nobody(Option<String>),
 }
@@ -79,14 +79,16 @@ impl Queue {
     }
 
     pub(super) fn assign(&mut self, scheduler: &mut Scheduler, book: &Book, now: Instant) {
+        let mut waiting = self.waiting();
         for waiter in self.waiters.iter_mut().filter(|waiter| waiter.place.is_none()) {
-            waiter.assign(scheduler, book, now);
+            waiter.assign(scheduler, book, waiting, now);
+            waiting -= usize::from(waiter.place.is_some());
         }
     }
 }
 
 impl Waiter {
-    fn assign(&mut self, scheduler: &mut Scheduler, book: &Book, now: Instant) {
+    fn assign(&mut self, scheduler: &mut Scheduler, book: &Book, waiting: usize, now: Instant) {
         let mut usable = Vec::new();
         let mut asking = false;
         let mut reason = None;
@@ -103,8 +105,10 @@ impl Waiter {
             }
         }
         let candidates: Vec<_> = usable.iter().map(|target| target.candidate()).collect();
-        match scheduler.pick(&candidates, self.cost, &self.excluded, now) {
-            Verdict::Run { index } => self.place = Some(Place::Host(usable[index].clone())),
+        match scheduler.pick(&candidates, self.cost, &self.excluded, waiting, now) {
+            Verdict::Run { index, ticket } => {
+                self.place = Some(Place::Host(usable[index].clone(), ticket));
+            }
             Verdict::Wait { until } => self.until = until,
             Verdict::Nobody if asking => self.until = None,
             Verdict::Nobody => self.place = Some(Place::Nobody(reason)),

@@ -3,40 +3,29 @@
 use super::compiled::Compiled;
 use super::compilers::{Stop, driver_name};
 use super::conversation::Conversation;
-use super::local_slots::Purpose;
 use super::sendable::{self, Sendable, StaysHere};
 use super::text::Text;
+use super::toolchain::{Here, Toolchain, Trials};
 use super::unit::Unit;
 use super::{Cache, Daemon, lock};
-use crate::launcher_protocol::Run;
 use cache::entry::{Entry, Part, PartKind};
-use cache::hasher::{Digest, KeyHasher, KeySink};
+use cache::hasher::Digest;
 use cache::invocation::Phase;
 use cache::object;
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs;
 use cache::search::SearchPath;
 use remote::fleet::{Fleet, Order, Outcome, Slot};
-use remote::protocol::identity::CompilerIdentity;
 use remote::{Customer, Job, Reply, Trial};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Units that are known to print something; one that is forgotten is compiled twice.
 const CHATTY_MAX: usize = 50_000;
-
-/// Compilers times target options.
-const TRIALS_MAX: usize = 500;
-
-/// A unit that shows what a compiler makes of it: arithmetic, loops, calls, strings, and nothing that
-/// needs a header.
-const TRIAL_TEXT: &str = include_str!("elsewhere/trial.txt");
 
 /// What the daemon remembers of compiles elsewhere, besides the hosts themselves.
 #[derive(Default)]
@@ -44,7 +33,8 @@ pub struct Memory {
     /// Units, by the name of their source, whose compile printed something: their text has to come
     /// from a compile here, which can quote the source.
     chatty: Mutex<HashSet<Digest>>,
-    trials: Mutex<HashMap<Digest, Arc<Trial>>>,
+    /// What this machine's compilers make of the trial unit.
+    pub trials: Trials,
 }
 
 /// What came of the attempt to compile elsewhere.
@@ -80,8 +70,8 @@ pub fn compile<'d>(
         }
     };
     let (job, sendable) = job(unit, sendable);
-    let identity = identity(unit);
-    let identify = identify_words(unit);
+    let toolchain = Toolchain::of(unit);
+    let (identity, identify) = (toolchain.identity(), toolchain.identify_words());
     let order = Order {
         hosts,
         job: &job,
@@ -165,27 +155,6 @@ fn job(unit: &Unit, mut sendable: Sendable) -> (Job, Sendable) {
     (Job { arguments, source }, sendable)
 }
 
-/// Which compiler the unit has, for comparison.
-pub fn identity(unit: &Unit) -> CompilerIdentity {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let files = unit.compiler.files.iter();
-    CompilerIdentity {
-        digest: unit.compiler.digest.to_string(),
-        banner: unit.compiler.banner.version.clone(),
-        files: files.map(|(path, digest)| (name(path), digest.to_string())).collect(),
-    }
-}
-
-/// The words that make a worker look at the same compiler.
-pub fn identify_words(unit: &Unit) -> Vec<Vec<u8>> {
-    let mut words = vec![driver_name(&unit.call.compiler).to_owned()];
-    if !unit.invocation.native {
-        words.extend(unit.invocation.target_arguments());
-    }
-    words.extend(["-x".into(), unit.invocation.language.name().into()]);
-    words.into_iter().map(OsString::into_vec).collect()
-}
-
 /// The launcher that waits for a unit.
 struct Waiting<'a> {
     daemon: &'a Daemon,
@@ -200,86 +169,14 @@ impl Customer for Waiting<'_> {
     }
 
     fn trial(&mut self) -> io::Result<Option<Arc<Trial>>> {
-        let key = trial_key(self.unit);
-        if let Some(known) = lock(&self.daemon.memory.trials).get(&key) {
-            return Ok(Some(Arc::clone(known)));
-        }
-        let Some(trial) = try_here(self.daemon, self.conversation, self.cache, self.unit)? else {
-            return Ok(None);
-        };
-        let trial = Arc::new(trial);
-        let mut trials = lock(&self.daemon.memory.trials);
-        if trials.len() >= TRIALS_MAX {
-            trials.clear();
-        }
-        trials.insert(key, Arc::clone(&trial));
-        Ok(Some(trial))
+        let unit = self.unit;
+        let toolchain = Toolchain::of(unit);
+        let here = Here { daemon: self.daemon, cache: self.cache, slots: unit.config.local_slots };
+        toolchain.trial(&here, self.conversation)
     }
 
     fn is_whole(&self, reply: &Reply) -> bool {
         object::is_whole(&reply.output, self.unit.invocation.phase)
-    }
-}
-
-fn trial_key(unit: &Unit) -> Digest {
-    let mut hasher = KeyHasher::new("rcache trial 1");
-    hasher.field("compiler", &unit.compiler.digest.0);
-    for word in trial_words(unit) {
-        hasher.field("word", word.as_bytes());
-    }
-    hasher.finish()
-}
-
-fn trial_words(unit: &Unit) -> Vec<OsString> {
-    let mut words = vec![driver_name(&unit.call.compiler).to_owned()];
-    words.push(sendable::file_name(unit.invocation.language).into());
-    if !unit.invocation.native {
-        words.extend(unit.invocation.target_arguments());
-    }
-    words.extend(["-O2", "-c", "-o", "rcache.o"].map(OsString::from));
-    words
-}
-
-/// Compiles the trial unit with the unit's own compiler, in a folder of the cache.
-fn try_here(
-    daemon: &Daemon,
-    conversation: &mut Conversation,
-    cache: &Cache,
-    unit: &Unit,
-) -> io::Result<Option<Trial>> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let folder = cache.folder.join(format!("trial-{}-{number}", std::process::id()));
-    let words = trial_words(unit);
-    let limit = unit.config.local_slots;
-    let slot = daemon.slots.acquire(Purpose::Compile, limit, || conversation.still_waiting())?;
-    let output = std::fs::create_dir(&folder).and_then(|()| {
-        std::fs::write(folder.join(&words[1]), TRIAL_TEXT)?;
-        let mut captured = conversation.run(trial_run(unit, &words, &folder), 0)?;
-        match captured.succeeded() && captured.stderr().is_ok_and(|text| text.is_empty()) {
-            true => std::fs::read(folder.join("rcache.o")).map(Some),
-            false => Ok(None),
-        }
-    });
-    drop(slot);
-    // Nothing is lost with a folder that cannot be removed.
-    let _ = std::fs::remove_dir_all(&folder);
-    let arguments = words.into_iter().map(OsString::into_vec).collect();
-    let job = Job { arguments, source: TRIAL_TEXT.as_bytes().to_vec() };
-    Ok(output?.map(|output| Trial { job, output }))
-}
-
-/// The same words, with the files in their folder.
-fn trial_run(unit: &Unit, words: &[OsString], folder: &Path) -> Run {
-    let is_file = |word: &&OsString| word.as_bytes().starts_with(b"rcache.");
-    let place = |word: &OsString| match is_file(&word) {
-        true => folder.join(word).into_os_string(),
-        false => word.clone(),
-    };
-    Run {
-        program: unit.call.compiler.clone(),
-        arguments: words[1..].iter().map(place).map(OsString::into_vec).collect(),
-        ..Run::default()
     }
 }
 

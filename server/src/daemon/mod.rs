@@ -10,6 +10,7 @@ mod counts;
 mod elsewhere;
 mod explain;
 mod finishing;
+mod hosts;
 mod in_flight;
 mod local_slots;
 mod lookup;
@@ -19,6 +20,7 @@ mod serve;
 mod settings;
 mod start;
 mod text;
+mod toolchain;
 mod unit;
 
 use crate::launcher_protocol::View;
