@@ -220,12 +220,19 @@ impl Invocation {
     /// asks for this machine's processor.
     pub fn remote_arguments(&self, native: &[String]) -> Vec<OsString> {
         // Words for the linker stay, since clang warns that it does not use them.
-        let kept = |role| match role {
-            Role::Target => !self.native,
+        let kept = |argument: &Argument| match argument.role {
+            Role::Target => !self.native && !is_sysroot(&argument.words[0]),
             role => matches!(role, Role::Key | Role::Colour | Role::Link),
         };
         let native = native.iter().filter(|_| self.native).map(OsString::from);
-        native.chain(self.words(kept)).collect()
+        native.chain(self.words_where(kept)).collect()
+    }
+
+    /// The target words with which another machine finds the same tools.
+    pub fn remote_target_arguments(&self) -> Vec<OsString> {
+        self.words_where(|argument| {
+            argument.role == Role::Target && !self.native && !is_sysroot(&argument.words[0])
+        })
     }
 
     /// The words that make a preprocessor run write this call's dependency file to `file`; without
@@ -272,6 +279,11 @@ impl Invocation {
         let kept = self.arguments.iter().filter(|argument| kept(argument));
         kept.flat_map(|argument| argument.words.iter().cloned()).collect()
     }
+}
+
+/// Where headers and libraries are: preprocessing has settled that.
+fn is_sysroot(word: &OsStr) -> bool {
+    word.as_encoded_bytes().starts_with(b"--sysroot")
 }
 
 /// The options besides those of the search itself that change the include path: clang looks in other

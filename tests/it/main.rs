@@ -12,5 +12,7 @@ mod generated;
 mod launcher;
 mod lifecycle;
 mod projects;
+mod remote;
+mod remote_options;
 mod same_as_compiler;
 mod store;

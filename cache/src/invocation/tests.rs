@@ -246,7 +246,7 @@ fn debug_information_and_positions() {
 fn what_depends_on_this_machine_stays_here() {
     assert!(gcc("-march=native -c x.c").native);
     assert!(!gcc("-march=x86-64 -mtune=generic -c x.c").native);
-    for option in ["-march=native", "--coverage", "-fstack-usage", "-gsplit-dwarf", "-Bx"] {
+    for option in ["-march=native", "-g3", "--coverage", "-fstack-usage", "-gsplit-dwarf", "-Bx"] {
         assert!(!gcc(&format!("{option} -c x.c")).remote, "{option}");
     }
     assert!(!gcc("-c x.S").remote && !gcc("-fsyntax-only x.c").remote);
@@ -259,6 +259,9 @@ fn options_for_this_processor_are_resolved() {
     let native = ["-march=znver3".to_owned(), "-mno-avx".to_owned()];
     assert_eq!(text(&call.remote_arguments(&native)), "-march=znver3 -mno-avx -O2 -g");
     assert_eq!(text(&gcc("-m32 -c x.c").remote_arguments(&native)), "-m32");
+    let call = gcc("-m32 --sysroot=/sdk -c x.c");
+    assert_eq!(text(&call.remote_arguments(&[])), "-m32");
+    assert_eq!(text(&call.remote_target_arguments()), "-m32");
 }
 
 #[test]

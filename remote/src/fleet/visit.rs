@@ -36,8 +36,11 @@ pub struct Visit {
     /// The host, with what it said taken into account.
     pub state: HostState,
     /// For each compiler whether it has the same; else why not.
-    pub compilers: Vec<(String, Result<(), String>)>,
+    pub compilers: Vec<Said>,
 }
+
+/// A compiler's name, and why the host has another one.
+pub type Said = (String, Result<(), String>);
 
 impl Fleet {
     /// Asks all hosts of the list, several at one time.
@@ -81,7 +84,7 @@ impl Fleet {
         next: &AtomicUsize,
         targets: &'t [Target],
         questions: &[Question],
-    ) -> Vec<(&'t Target, Vec<(String, Result<(), String>)>)> {
+    ) -> Vec<(&'t Target, Vec<Said>)> {
         let mut visited = Vec::new();
         while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut compilers = Vec::new();

@@ -70,7 +70,7 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     let invocation = &unit.invocation;
     let stay = |why: &str| Some(StaysHere(why.to_owned()));
     let resolvable = unit.compiler.banner.family == Family::Gcc;
-    if !invocation.remote && !(invocation.remote_if_resolved && resolvable) {
+    if !(invocation.remote || invocation.remote_if_resolved && resolvable) {
         return stay("an option or the language ties it to this machine");
     }
     if !unit.config.prefix_command.is_empty() {

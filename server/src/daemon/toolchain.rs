@@ -54,11 +54,10 @@ pub struct Here<'h> {
 impl<'t> Toolchain<'t> {
     /// That of a unit. What `native` means is no part of it: it goes along in words.
     pub fn of(unit: &'t Unit) -> Toolchain<'t> {
-        let native = unit.invocation.native;
         Toolchain {
             driver: &unit.call.compiler,
             compiler: &unit.compiler,
-            target: if native { Vec::new() } else { unit.invocation.target_arguments() },
+            target: unit.invocation.remote_target_arguments(),
             language: unit.invocation.language,
         }
     }

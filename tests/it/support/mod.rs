@@ -3,6 +3,7 @@
 
 mod cache;
 mod call;
+mod distccd;
 mod golden;
 mod processes;
 mod project;
@@ -13,6 +14,7 @@ mod tree;
 
 pub use cache::{Cache, MASQUERADE_PATH, SYSTEM_PATH, rcache_binary};
 pub use call::Call;
+pub use distccd::{Distccd, free_port, wait_for_port};
 pub use golden::{Trap, check, same_as_compiler};
 pub use processes::{children_named, is_alive, is_root, kill, process_group_interrupt, wait_until};
 pub use project::Project;
