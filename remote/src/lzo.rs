@@ -111,6 +111,11 @@ fn four(plain: &[u8], at: usize) -> Option<u32> {
     plain.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four))
 }
 
+/// The eight octets at a place.
+fn eight(plain: &[u8], at: usize) -> Option<u64> {
+    plain.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight))
+}
+
 /// Where the table remembers places that start with these octets.
 fn slot(four: u32) -> usize {
     // Knuth's multiplicative hash: the high bits of the product are well mixed.
@@ -119,14 +124,12 @@ fn slot(four: u32) -> usize {
 
 /// How many octets at the start of both are the same.
 fn equal(left: &[u8], right: &[u8]) -> usize {
-    const STEP: usize = size_of::<u64>();
     let mut count = 0;
-    let steps = left.chunks_exact(STEP).zip(right.chunks_exact(STEP));
-    for (left, right) in steps {
-        if left != right {
-            break;
+    while let (Some(eight), Some(other)) = (eight(left, count), eight(right, count)) {
+        if eight != other {
+            return count + ((eight ^ other).trailing_zeros() / u8::BITS) as usize;
         }
-        count += STEP;
+        count += size_of::<u64>();
     }
     let rest = left[count..].iter().zip(&right[count..]);
     count + rest.take_while(|(left, right)| left == right).count()
