@@ -21,6 +21,10 @@ pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Where sockets are kept (same source).
 pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// The host list, distcc's way of giving it.
+pub const DISTCC_HOSTS: &str = "DISTCC_HOSTS";
+/// Where distcc keeps its host list, in place of `~/.distcc`.
+pub const DISTCC_DIR: &str = "DISTCC_DIR";
 /// What the variable of every key starts with.
 pub const PREFIX: &str = "RCACHE_";
 

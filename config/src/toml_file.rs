@@ -1,14 +1,10 @@
-//! Reads one `rcache.toml` into rows of key, place and value.
+//! Takes the text of one `rcache.toml` apart, into rows of key, place and value.
 
 use crate::error::{Place, Problem};
 use crate::keys::Written;
 use std::collections::BTreeSet;
-use std::io::{self, Read};
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
-
-/// Settings are short; what is longer is another file that was named by mistake.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// So many lines that cannot be read are told of in one file; the rest is of the same kind.
 const BAD_LINES_MAX: usize = 100;
@@ -18,26 +14,6 @@ pub(crate) struct Entry<'a> {
     pub key: String,
     pub place: Place,
     pub written: Written<'a>,
-}
-
-/// The text of a settings file; `Ok(None)` where there is none.
-pub(crate) fn read(path: &Path) -> Result<Option<String>, Problem> {
-    let whole =
-        |what: String| Problem { place: Place::File(path.to_owned()), key: String::new(), what };
-    match read_bytes(path) {
-        Ok(bytes) if bytes.len() as u64 > FILE_BYTES_MAX => Err(whole(format!(
-            "is larger than {FILE_BYTES_MAX} bytes, so it is not a settings file"
-        ))),
-        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|error| {
-            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            whole(format!("is not UTF-8 (line {line}); save it as UTF-8"))
-        }),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
-            _ => Err(whole(format!("cannot be read: {error}"))),
-        },
-    }
 }
 
 /// The entries of a settings file in their order, and what is wrong with the others.
@@ -71,20 +47,6 @@ pub(crate) fn parse<'a>(path: &Path, text: &'a str) -> (Vec<Entry<'a>>, Vec<Prob
     }
     entries.sort_by_key(|(start, _)| *start);
     (entries.into_iter().map(|(_, entry)| entry).collect(), problems)
-}
-
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe or a terminal would keep every compile waiting.
-    let metadata = std::fs::metadata(path)?;
-    if path == Path::new("/dev/null") {
-        return Ok(Vec::new());
-    }
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn written(value: DeValue<'_>) -> Written<'_> {

@@ -7,4 +7,5 @@ pub mod launcher_protocol;
 pub mod client;
 pub mod program;
 
+pub mod compilers;
 pub mod daemon;

@@ -10,6 +10,7 @@
 //! welcome  = DONE(72630001) IDEN(length)                                    see `identity`
 //! request  = DIST(72630001) WANT(64) ARGC(count) ARGV(length)* DOTI(length) CSUM(64)
 //! response = DONE(72630001) STAT(status) SERR(length) SOUT(length) DOTO(length) CSUM(64)
+//! alive    = ALIV(0)                  now and then before a response or refusal: a job waits or runs
 //! refusal  = DONE(72630001) STAT(status) SERR(length) SOUT(0) DOTO(0) CSUM(64)   status 6f00
 //! ```
 //!

@@ -134,6 +134,25 @@ fn an_answer_to_another_request_is_refused() {
 }
 
 #[test]
+fn signs_of_life_come_before_answers_of_rcaches_own_workers_only() {
+    for dialect in DIALECTS {
+        let (_, sum) = request::encode(dialect, &job(), COMPILER);
+        let answer = response::encode(dialect, &reply(), &sum);
+        let bytes = [&response::ALIVE.repeat(9), &answer[..]].concat();
+        let result = read_reply(dialect, &bytes, &sum);
+        match dialect {
+            Dialect::Native => assert_eq!(result.unwrap(), reply()),
+            _ => assert!(matches!(malformed(result), Some(Malformed::Token { .. }))),
+        }
+        let late = [&answer[..12], response::ALIVE, &answer[12..]].concat();
+        assert!(malformed(read_reply(dialect, &late, &sum)).is_some());
+    }
+    let (_, sum) = request::encode(Dialect::Native, &job(), COMPILER);
+    let result = read_reply(Dialect::Native, b"ALIV00000001", &sum);
+    assert!(matches!(malformed(result), Some(Malformed::Token { .. })));
+}
+
+#[test]
 fn an_answer_in_another_dialect_is_refused() {
     let (_, sum) = request::encode(Dialect::Plain, &job(), "");
     let bytes = response::encode(Dialect::Lzo, &reply(), &sum);

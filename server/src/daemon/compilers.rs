@@ -1,56 +1,12 @@
-//! Learning which compiler a call means, by letting the launcher run a few probes the first time.
+//! Compilers as the daemon asks for them: the probes run in the launcher's process.
 
 use super::conversation::Conversation;
+use crate::compilers::{Probed, Prober, Unidentified};
 use crate::launcher_protocol::Run;
-use cache::compiler::{self, Banner, Compiler};
-use cache::file_memo::{FileMemo, WorkingDirectory};
-use cache::invocation::Family;
-use cache::outcome::{Counter, Uncacheable};
-use cache::search::SearchPath;
-use config::Environment;
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use cache::outcome::Uncacheable;
+use std::io;
 
-/// Compilers times languages times target options; far more than any build has.
-const KNOWN_MAX: usize = 500;
-
-/// Different sets of search options; a large build has some hundreds.
-const SEARCH_PATHS_MAX: usize = 5_000;
-
-/// Variables that change which programs a driver runs.
-const DECIDING: [&str; 3] = ["PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"];
-
-/// What a probe runs for: it must not depend on the caller's language.
-const PLAIN_LOCALE: &[u8] = b"LC_ALL=C";
-
-/// All compilers that were seen.
-#[derive(Default)]
-pub struct Compilers {
-    known: Mutex<HashMap<Question, Arc<Compiler>>>,
-    search_paths: Mutex<HashMap<SearchQuestion, Arc<SearchPath>>>,
-}
-
-/// What the answer of a driver depends on, besides the files.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Question {
-    driver: PathBuf,
-    arguments: Vec<OsString>,
-    variables: Vec<(OsString, OsString)>,
-}
-
-/// What the include search depends on.
-#[derive(PartialEq, Eq, Hash)]
-struct SearchQuestion {
-    compiler: cache::hasher::Digest,
-    arguments: Vec<OsString>,
-    working_directory: (u64, u64),
-    variables: Vec<(OsString, OsString)>,
-}
+pub use crate::compilers::{Asker, Compilers, driver_name};
 
 /// Why a call is not served as usual.
 pub enum Stop {
@@ -68,187 +24,19 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Who asks, and with what to find out.
-pub struct Asker<'a> {
-    /// Runs the probes.
-    pub conversation: &'a mut Conversation,
-    /// Of the caller.
-    pub environment: &'a Environment<'a>,
-    /// The caller's working directory.
-    pub here: &'a WorkingDirectory,
-    /// Remembers file contents.
-    pub memo: &'a FileMemo,
-    /// Now.
-    pub now: SystemTime,
-}
-
-impl Compilers {
-    /// The compiler behind `driver` when it is called with `arguments` (options that choose the
-    /// target or the tools, and `-x LANGUAGE`).
-    pub fn identify(
-        &self,
-        driver: &Path,
-        arguments: Vec<OsString>,
-        asker: &mut Asker,
-    ) -> Result<Arc<Compiler>, Stop> {
-        let question =
-            Question { driver: driver.to_owned(), variables: variables(driver, asker), arguments };
-        let known = lock(&self.known).get(&question).cloned();
-        if let Some(compiler) = known
-            && compiler.is_current(asker.memo, asker.here, asker.now)
-        {
-            return Ok(compiler);
-        }
-        let compiler = Arc::new(probe(&question, asker)?);
-        let mut known = lock(&self.known);
-        if known.len() >= KNOWN_MAX {
-            known.clear();
-        }
-        known.insert(question, Arc::clone(&compiler));
-        Ok(compiler)
-    }
-
-    /// Whether it is gcc or clang, and of which version: enough to read the options. Only the
-    /// driver itself is looked at; the options then say which compiler it is in full.
-    pub fn introduce(&self, driver: &Path, asker: &mut Asker) -> Result<Arc<Compiler>, Stop> {
-        let arguments = vec!["-x".into(), "c".into()];
-        let question =
-            Question { driver: driver.to_owned(), variables: variables(driver, asker), arguments };
-        let known = lock(&self.known).get(&question).cloned();
-        match known {
-            Some(compiler) if compiler.has_same_driver(asker.memo, asker.here, asker.now) => {
-                Ok(compiler)
-            }
-            _ => self.identify(driver, question.arguments, asker),
+impl From<Unidentified> for Stop {
+    fn from(unidentified: Unidentified) -> Stop {
+        match unidentified {
+            Unidentified::NoProbe(error) => Stop::Gone(error),
+            Unidentified::Unusable(why) => Stop::Uncacheable(why),
         }
     }
+}
 
-    /// Where the compiler searches for headers when it is called with `arguments`.
-    pub fn search_path(
-        &self,
-        driver: &Path,
-        compiler: &Compiler,
-        arguments: Vec<OsString>,
-        asker: &mut Asker,
-    ) -> Result<Arc<SearchPath>, Stop> {
-        let mut all = Vec::new();
-        for (name, value) in asker.environment.iter() {
-            let name_bytes = name.as_bytes();
-            if name_bytes.ends_with(b"_PATH") || name_bytes.ends_with(b"CPATH") {
-                all.push((name.to_owned(), value.to_owned()));
-            }
-        }
-        let question = SearchQuestion {
-            compiler: compiler.digest,
-            arguments,
-            working_directory: asker.here.id,
-            variables: all,
-        };
-        let known = lock(&self.search_paths).get(&question).cloned();
-        if let Some(known) = known.filter(|known| known.is_current(asker.here)) {
-            return Ok(known);
-        }
-        let words = question.arguments.iter().map(|word| word.as_bytes().to_vec());
-        let arguments = words.chain([b"-E".into(), b"-v".into(), b"/dev/null".into()]).collect();
-        let mut captured = asker.conversation.run(probe_run(driver, arguments), 0)?;
-        let text = captured.stderr()?;
-        let Some(search) = captured.succeeded().then(|| SearchPath::parse(&text)).flatten() else {
-            return Err(cannot_probe(driver, "does not say where it searches for headers"));
-        };
-        let search = Arc::new(search);
-        let mut known = lock(&self.search_paths);
-        if known.len() >= SEARCH_PATHS_MAX {
-            known.clear();
-        }
-        known.insert(question, Arc::clone(&search));
-        Ok(search)
+impl Prober for Conversation {
+    fn probe(&mut self, order: Run) -> io::Result<Probed> {
+        let mut captured = self.run(order, 0)?;
+        let (stdout, stderr) = (captured.stdout()?, captured.stderr()?);
+        Ok(Probed { status: captured.status, stdout, stderr })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
-}
-
-/// A script may look at any variable; another program only at those that gcc and clang know.
-fn variables(driver: &Path, asker: &Asker) -> Vec<(OsString, OsString)> {
-    let script = head(asker.here, driver).is_ok_and(|head| compiler::is_script(&head));
-    let all = asker.environment.iter();
-    all.filter(|(name, _)| script || DECIDING.iter().any(|deciding| name == deciding))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
-}
-
-fn head(here: &WorkingDirectory, path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(compiler::PROGRAM_HEAD_BYTES);
-    here.open_file(path)?.take(compiler::PROGRAM_HEAD_BYTES as u64).read_to_end(&mut head)?;
-    Ok(head)
-}
-
-fn probe(question: &Question, asker: &mut Asker) -> Result<Compiler, Stop> {
-    let driver = &question.driver;
-    let words = question.arguments.iter().map(|word| word.as_bytes().to_vec());
-    let rest = ["-###", "-c", "/dev/null", "-o", "/dev/null"];
-    let arguments = words.chain(rest.map(|word| word.into())).collect();
-    let mut captured = asker.conversation.run(probe_run(driver, arguments), 0)?;
-    let Some(banner) = Banner::parse(&captured.stderr()?) else {
-        return Err(cannot_probe(driver, "is neither gcc nor clang"));
-    };
-    let mut files = vec![driver.clone()];
-    let mut absent = Vec::new();
-    let path_variable = asker.environment.get("PATH").unwrap_or_default().to_owned();
-    for program in &banner.programs {
-        let located =
-            compiler::locate_program(asker.here, program, &banner.program_folders, &path_variable);
-        let Some((path, before)) = located else {
-            return Err(cannot_probe(program, "is not to be found"));
-        };
-        files.push(path);
-        absent.extend(before);
-    }
-    if banner.family == Family::Gcc
-        && let Some(folder) = files.get(1).and_then(|proper| proper.parent())
-    {
-        let specs = folder.join("specs");
-        if !banner.configuration.contains(&specs) {
-            absent.push(specs);
-        }
-    }
-    files.extend(libraries(&files, asker)?);
-    files.extend(banner.configuration.iter().cloned());
-    Compiler::identify(banner, files, absent, asker.memo, asker.here, asker.now)
-        .map_err(|path| cannot_probe(&path, "cannot be read"))
-}
-
-/// The shared libraries of the programs, as their dynamic linkers list them. Nothing of the
-/// programs themselves runs for that.
-fn libraries(programs: &[PathBuf], asker: &mut Asker) -> Result<Vec<PathBuf>, Stop> {
-    let mut libraries = Vec::new();
-    for program in programs {
-        let Ok(head) = head(asker.here, program) else { continue };
-        let Some(interpreter) = compiler::interpreter(&head) else { continue };
-        let arguments = vec![b"--list".to_vec(), program.as_os_str().as_bytes().to_vec()];
-        let mut captured = asker.conversation.run(probe_run(&interpreter, arguments), 0)?;
-        libraries.extend(compiler::listed_libraries(&captured.stdout()?));
-    }
-    Ok(libraries)
-}
-
-fn probe_run(program: &Path, arguments: Vec<Vec<u8>>) -> Run {
-    Run {
-        program: program.to_owned(),
-        arguments,
-        environment: vec![PLAIN_LOCALE.to_vec()],
-        terminal: false,
-        compile: false,
-    }
-}
-
-fn cannot_probe(program: &Path, why: &str) -> Stop {
-    let detail = format!("{} {why}", program.display());
-    Stop::Uncacheable(Uncacheable::new(Counter::CompilerCheckFailed, detail))
-}
-
-/// The file name of a compiler, which decides between C and C++ for some drivers.
-pub fn driver_name(driver: &Path) -> &OsStr {
-    driver.file_name().unwrap_or_default()
 }

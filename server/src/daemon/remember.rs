@@ -38,7 +38,7 @@ pub fn search_path(
         return Ok(None);
     }
     let mut asker = Asker {
-        conversation,
+        prober: conversation,
         environment: &unit.environment,
         here: &unit.here,
         memo: &daemon.memo,
@@ -47,7 +47,7 @@ pub fn search_path(
     let mut arguments = unit.invocation.search_arguments();
     arguments.extend(["-x".into(), language.name().into()]);
     let driver = &unit.call.compiler;
-    daemon.compilers.search_path(driver, &unit.compiler, arguments, &mut asker).map(Some)
+    Ok(Some(daemon.compilers.search_path(driver, &unit.compiler, arguments, &mut asker)?))
 }
 
 /// Why the manifest cannot lead to a result.

@@ -94,8 +94,13 @@ impl<'c> Unit<'c> {
         let environment = Environment::new(&call.caller.environment);
         let here = working_directory(daemon, &call.caller)?;
         let now = SystemTime::now();
-        let mut asker =
-            Asker { conversation, environment: &environment, here: &here, memo: &daemon.memo, now };
+        let mut asker = Asker {
+            prober: conversation,
+            environment: &environment,
+            here: &here,
+            memo: &daemon.memo,
+            now,
+        };
         let key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
         let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;
@@ -175,6 +180,12 @@ impl<'c> Unit<'c> {
         let is_response_file = |word: &OsString| word.as_bytes().starts_with(b"@");
         !self.call.arguments.iter().any(is_response_file)
             || parse(self.call, self.config, &self.compiler).as_ref() == Ok(&self.invocation)
+    }
+
+    /// The working directory as gcc and clang name it in debug information.
+    pub fn apparent_directory(&self) -> &'c Path {
+        let real = self.call.caller.working_directory.as_path();
+        apparent_directory(self.call, &self.here).unwrap_or(real)
     }
 
     /// Whether the values of time macros are fixed by SOURCE_DATE_EPOCH (gcc 7 and later; clang
@@ -368,11 +379,11 @@ fn identity(
                 arguments: vec![b"-c".to_vec(), command.into_bytes()],
                 ..Default::default()
             };
-            let mut captured = asker.conversation.run(order, 0)?;
-            if !captured.succeeded() {
+            let probed = asker.prober.probe(order)?;
+            if probed.status != 0 {
                 return Err(refuse(Counter::CompilerCheckFailed, "the command failed"));
             }
-            Ok([captured.stdout()?, captured.stderr()?].concat())
+            Ok([probed.stdout, probed.stderr].concat())
         }
     }
 }
@@ -406,11 +417,15 @@ fn working_directories<'c>(
         return Vec::new();
     }
     let real = call.caller.working_directory.as_path();
-    let apparent = call.caller.variable("PWD").map(Path::new).filter(|apparent| {
+    [Some(real), apparent_directory(call, here)].into_iter().flatten().collect()
+}
+
+/// What PWD says, where that is the working directory.
+fn apparent_directory<'c>(call: &'c Call, here: &WorkingDirectory) -> Option<&'c Path> {
+    call.caller.variable("PWD").map(Path::new).filter(|apparent| {
         let stat = here.stat(apparent);
         apparent.is_absolute() && stat.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == here.id)
-    });
-    [Some(real), apparent].into_iter().flatten().collect()
+    })
 }
 
 /// The macros of the command line are source text as well.
