@@ -23,6 +23,6 @@ fuzz_target!(|bytes: &[u8]| {
         let again = Invocation::parse(&call.compile_arguments(), &context).unwrap();
         assert!(call.key_words().eq(again.key_words()));
         assert_eq!((&call.source, &call.output), (&again.source, &again.output));
-        drop((call.preprocess_arguments(), call.remote_arguments(), call.search_arguments()));
+        drop((call.preprocess_arguments(), call.remote_arguments(&[]), call.search_arguments()));
     }
 });
