@@ -274,6 +274,17 @@ fn a_syntax_error_costs_its_own_line_only() {
     assert!(problems[0].starts_with("rcache.toml:2:"), "{problems:?}");
 }
 
+/// Each was quadratic in the length of the file once: minutes for one of this size.
+#[test]
+fn a_long_file_of_nonsense_is_told_of_in_short() {
+    for nonsense in ["=\n", "[a]\n", "max_files = 1\n", "[[[", "\"\\q"] {
+        let problems = Settings::new(&nonsense.repeat(500_000 / nonsense.len())).problems();
+        assert!((1..=102).contains(&problems.len()), "{nonsense}: {}", problems.len());
+    }
+    let unknown: String = (0..20_000).map(|number| format!("key{number} = 1\n")).collect();
+    assert_eq!(Settings::new(&unknown).problems().len(), 20_000);
+}
+
 #[test]
 fn a_key_given_twice_is_a_problem() {
     let text = problem("max_files = 1\nmax_files = 2\n");
