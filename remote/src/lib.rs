@@ -6,5 +6,7 @@
 pub mod job;
 pub mod lzo;
 pub mod protocol;
+pub mod resolve;
+pub mod scheduler;
 
 pub use job::{Job, Reply};
