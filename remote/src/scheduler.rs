@@ -22,11 +22,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The first back-off after a failure. distcc's 60 s costs a restarted daemon most of a build; a
-/// trial costs one connection.
-pub const BACK_OFF_FIRST: Duration = Duration::from_secs(5);
-/// Each failed trial doubles the back-off up to this, so that a host that hangs takes one compile
-/// a minute into its time-out.
+/// The first back-off after a failure; each failed trial doubles it. distcc's 60 s lose most of a
+/// build to a daemon that was restarted.
+pub const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+/// So far it grows where a trial costs nothing, as a refused connection does.
+pub const BACK_OFF_CHEAP: Duration = Duration::from_secs(5);
+/// Where trials cost time, they may cost one part in this many of the time of the host.
+pub const BACK_OFF_RATIO: u32 = 20;
+/// It grows no further than this, so that a host that hangs is tried once a minute.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// Addresses that are remembered; those of a cluster come and go while the daemon lives.
 pub const HOSTS_KEPT_MAX: usize = 4_096;

@@ -1,7 +1,7 @@
 //! What the scheduler knows of one address: its runs, its speed, its failures.
 
 use super::speed::Speed;
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX, Ticket};
+use super::{BACK_OFF_CHEAP, BACK_OFF_FIRST, BACK_OFF_MAX, BACK_OFF_RATIO, Ticket};
 use std::time::{Duration, Instant};
 
 /// A run that is overdue is expected to go on for this share of its age: who is late stays late.
@@ -70,7 +70,11 @@ impl Host {
         self.failed += 1;
         let back_off = match &self.trouble {
             Some(trouble) if started < trouble.since => return,
-            Some(trouble) => (2 * trouble.back_off).min(BACK_OFF_MAX),
+            Some(trouble) => {
+                let lost =
+                    BACK_OFF_RATIO * now.saturating_duration_since(started).min(BACK_OFF_MAX);
+                (2 * trouble.back_off).min(lost.clamp(BACK_OFF_CHEAP, BACK_OFF_MAX))
+            }
             None => BACK_OFF_FIRST,
         };
         self.trouble = Some(Trouble { since: now, back_off });

@@ -321,6 +321,8 @@ struct Course<'b, R> {
     now: Time,
     events: BinaryHeap<Reverse<(Time, usize, Event)>>,
     planned: usize,
+    /// The times of the planned looks.
+    looks: BTreeSet<Time>,
     next: usize,
     preprocessing: usize,
     on_their_way: usize,
@@ -343,6 +345,7 @@ impl<R: Rule> Course<'_, R> {
             now: Time::ZERO,
             events: BinaryHeap::new(),
             planned: 0,
+            looks: BTreeSet::new(),
             next: 0,
             preprocessing: 0,
             on_their_way: 0,
@@ -442,7 +445,9 @@ impl<R: Rule> Course<'_, R> {
                 Place::Wait(until) => {
                     if let Some(until) = until {
                         self.waiting[position].1 = until;
-                        self.plan(until.saturating_sub(self.now), Event::Look);
+                        if self.looks.insert(until) {
+                            self.plan(until.saturating_sub(self.now), Event::Look);
+                        }
                     }
                     if R::IN_ORDER {
                         return;
@@ -519,8 +524,9 @@ fn worst(name: &str, make: impl Fn(u64) -> Build) -> Ratios {
 const SEEDS: u64 = 4;
 
 /// The clusters: name, slots of the nodes, units, cores of the client.
-fn clusters() -> [(&'static str, Vec<usize>, usize, usize); 4] {
+fn clusters() -> [(&'static str, Vec<usize>, usize, usize); 5] {
     [
+        ("40 slots, short build", vec![16, 12, 12], 300, 2),
         ("40 slots", vec![16, 12, 12], 1_000, 2),
         ("100 slots", vec![16, 16, 12, 12, 12, 8, 8, 8, 4, 4], 2_000, 2),
         ("400 slots", vec![20; 20], 3_000, 2),

@@ -119,16 +119,17 @@ fn a_failure_backs_off_and_one_trial_follows() {
     fixture.end(first, Ended::HostFailed);
     assert_eq!(fixture.report(0).backing_off_for, Some(BACK_OFF_FIRST));
     // It started before the failure, and tells nothing new.
-    fixture.wait(SECOND);
+    fixture.wait(BACK_OFF_FIRST / 2);
     fixture.end(second, Ended::HostFailed);
-    assert_eq!(fixture.report(0).backing_off_for, Some(BACK_OFF_FIRST - SECOND));
+    assert_eq!(fixture.report(0).backing_off_for, Some(BACK_OFF_FIRST / 2));
     assert_eq!(fixture.pick(), Verdict::Nobody);
 
     let mut expected = BACK_OFF_FIRST;
-    fixture.wait(BACK_OFF_FIRST - SECOND);
-    for _ in 0..6 {
+    fixture.wait(BACK_OFF_FIRST / 2);
+    for _ in 0..7 {
         let (_, trial) = fixture.run();
         assert_eq!(fixture.pick(), Verdict::Nobody);
+        fixture.wait(10 * SECOND);
         fixture.end(trial, Ended::HostFailed);
         expected = (2 * expected).min(BACK_OFF_MAX);
         assert_eq!(fixture.report(0).backing_off_for, Some(expected));
@@ -143,7 +144,21 @@ fn a_failure_backs_off_and_one_trial_follows() {
     let (_, trial) = fixture.run();
     fixture.end(trial, Ended::Completed);
     (0..4).for_each(|_| assert_eq!(fixture.run().0, 0));
-    assert_eq!((fixture.report(0).failed, fixture.report(0).completed), (8, 1));
+    assert_eq!((fixture.report(0).failed, fixture.report(0).completed), (9, 1));
+}
+
+#[test]
+fn cheap_trials_are_made_often() {
+    let mut fixture = Fixture::new(&[4]);
+    let mut back_offs = Vec::new();
+    for _ in 0..5 {
+        let (_, trial) = fixture.run();
+        fixture.end(trial, Ended::HostFailed);
+        let back_off = fixture.report(0).backing_off_for.unwrap();
+        back_offs.push(back_off.as_secs());
+        fixture.wait(back_off);
+    }
+    assert_eq!(back_offs, [1, 2, 4, 5, 5]);
 }
 
 #[test]
