@@ -180,9 +180,33 @@ impl Scheduler {
         }
     }
 
+    /// The runs that may be worth a second one, the latest first: to be asked for now and then, and
+    /// whenever a slot becomes free, before that is handed out.
+    ///
+    /// While others wait a slot is worth more, so then it is only those that are expected to go on for
+    /// longer than the fleet has been busy: the build would end up waiting for them.
+    pub fn late(&self, waiting: usize, now: Instant) -> Vec<Ticket> {
+        let speeds = self.hosts.values().filter_map(|host| host.speed_now(&self.typical, now));
+        let fastest = speeds.fold(0.0, f64::max);
+        let least = match waiting {
+            0 => REPEAT_SAVING.as_secs_f64(),
+            _ => self.busy_for(now),
+        };
+        let hosts = self.hosts.values();
+        let runs = hosts.flat_map(|host| host.expected(&self.typical, now));
+        let mut late: Vec<(f64, Ticket)> = runs
+            .filter(|(run, remaining)| {
+                *remaining > least && *remaining > REPEAT_GAIN * run.cost as f64 / fastest
+            })
+            .map(|(run, remaining)| (remaining, run.ticket))
+            .collect();
+        late.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        late.into_iter().map(|(_, ticket)| ticket).collect()
+    }
+
     /// Starts a second run of a compile elsewhere where that is expected to end much earlier; the
-    /// first answer counts, the other run ends as [`Ended::Cancelled`]. For the tail of a build:
-    /// only to be asked while nobody waits for a slot.
+    /// first answer counts, the other run ends as [`Ended::Cancelled`]. To be asked for the runs
+    /// that are [`Scheduler::late`].
     pub fn repeat(
         &mut self,
         ticket: Ticket,
@@ -276,14 +300,14 @@ impl Scheduler {
         now: Instant,
     ) -> Option<Instant> {
         let fastest = offers.iter().map(|offer| offer.seconds).fold(f64::INFINITY, f64::min);
-        let busy = self.busy_since.map_or(Duration::ZERO, |since| now - since).as_secs_f64();
-        if chosen.seconds <= SLOW * fastest || chosen.seconds <= SLOW_SHARE * busy {
+        if chosen.seconds <= SLOW * fastest || chosen.seconds <= SLOW_SHARE * self.busy_for(now) {
             return None;
         }
         let faster = offers.iter().filter(|offer| offer.seconds * SLOW < chosen.seconds);
         let mut releases: Vec<f64> = faster
             .filter_map(|offer| self.hosts.get(&offer.address))
-            .flat_map(|host| host.releases(&self.typical, now))
+            .flat_map(|host| host.expected(&self.typical, now))
+            .map(|(_, remaining)| remaining)
             .collect();
         releases.sort_by(f64::total_cmp);
         // Where more wait than fast slots there are, the last of them waits several rounds.
@@ -292,6 +316,12 @@ impl Scheduler {
         let wait = releases.get(position)? + rounds as f64 * fastest;
         let soon = Duration::from_secs_f64(releases[0]).max(LOOK_AGAIN_MIN);
         (wait + fastest < chosen.seconds).then(|| now + soon)
+    }
+
+    /// The seconds since the fleet was last idle.
+    fn busy_for(&self, now: Instant) -> f64 {
+        let busy = self.busy_since.map(|since| now.saturating_duration_since(since));
+        busy.unwrap_or_default().as_secs_f64()
     }
 
     /// When the first of the backed-off candidates may be tried.

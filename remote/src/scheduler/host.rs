@@ -126,10 +126,10 @@ impl Host {
         self.speed_now(typical, now).map(|speed| remaining(run, speed, now))
     }
 
-    /// The seconds until each of the runs is expected to end.
-    pub(super) fn releases(&self, typical: &Speed, now: Instant) -> Vec<f64> {
+    /// The runs, each with the seconds until it is expected to end.
+    pub(super) fn expected(&self, typical: &Speed, now: Instant) -> Vec<(&Run, f64)> {
         let Some(speed) = self.speed_now(typical, now) else { return Vec::new() };
-        self.runs.iter().map(|run| remaining(run, speed, now)).collect()
+        self.runs.iter().map(|run| (run, remaining(run, speed, now))).collect()
     }
 }
 

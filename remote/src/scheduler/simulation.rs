@@ -6,7 +6,7 @@
 
 use super::{Candidate, Ended, Scheduler, Ticket, Verdict};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -138,8 +138,14 @@ trait Rule {
     /// The host and the rule's own name for the run, or when to ask again.
     fn place(&mut self, unit: &Unit, waiting: usize, avoid: &[usize], now: Time) -> Place;
     fn ended(&mut self, run: u64, ended: Ended, now: Time);
+    /// The runs that may be worth a second one.
+    fn late(&self, _waiting: usize, _now: Time) -> Vec<u64> {
+        Vec::new()
+    }
     /// A second run of what a run does.
-    fn repeat(&mut self, run: u64, now: Time) -> Option<(usize, u64)>;
+    fn repeat(&mut self, _run: u64, _now: Time) -> Option<(usize, u64)> {
+        None
+    }
     /// Waiters are served in order, and told of releases; else each looks by itself.
     const IN_ORDER: bool;
 }
@@ -153,7 +159,6 @@ struct Ours {
     scheduler: Scheduler,
     candidates: Vec<Candidate>,
     start: Instant,
-    tickets: Vec<Ticket>,
 }
 
 impl Ours {
@@ -165,12 +170,7 @@ impl Ours {
         };
         let candidates = build.nodes.iter().enumerate().map(candidate).collect();
         let start = Instant::now();
-        Ours { scheduler: Scheduler::default(), candidates, start, tickets: Vec::new() }
-    }
-
-    fn named(&mut self, ticket: Ticket) -> u64 {
-        self.tickets.push(ticket);
-        self.tickets.len() as u64 - 1
+        Ours { scheduler: Scheduler::default(), candidates, start }
     }
 }
 
@@ -182,20 +182,25 @@ impl Rule for Ours {
             avoid.iter().map(|host| self.candidates[*host].address).collect();
         let now = self.start + now;
         match self.scheduler.pick(&self.candidates, unit.cost, &excluded, waiting, now) {
-            Verdict::Run { index, ticket } => Place::Run(index, self.named(ticket)),
+            Verdict::Run { index, ticket: Ticket(number) } => Place::Run(index, number),
             Verdict::Wait { until } => Place::Wait(until.map(|until| until - self.start)),
             Verdict::Nobody => panic!("some hosts are up"),
         }
     }
 
     fn ended(&mut self, run: u64, ended: Ended, now: Time) {
-        self.scheduler.released(self.tickets[run as usize], ended, self.start + now);
+        self.scheduler.released(Ticket(run), ended, self.start + now);
+    }
+
+    fn late(&self, waiting: usize, now: Time) -> Vec<u64> {
+        let late = self.scheduler.late(waiting, self.start + now);
+        late.into_iter().map(|Ticket(number)| number).collect()
     }
 
     fn repeat(&mut self, run: u64, now: Time) -> Option<(usize, u64)> {
-        let ticket = self.tickets[run as usize];
-        let second = self.scheduler.repeat(ticket, &self.candidates, &[], self.start + now);
-        second.map(|(index, ticket)| (index, self.named(ticket)))
+        let now = self.start + now;
+        let second = self.scheduler.repeat(Ticket(run), &self.candidates, &[], now);
+        second.map(|(index, Ticket(number))| (index, number))
     }
 }
 
@@ -233,10 +238,6 @@ impl Rule for Distcc {
                 self.dropped_until[host] = if failed { now + DISTCC_BACK_OFF } else { Time::ZERO };
             }
         }
-    }
-
-    fn repeat(&mut self, _: u64, _: Time) -> Option<(usize, u64)> {
-        None
     }
 }
 
@@ -291,10 +292,6 @@ impl Rule for Omniscient<'_> {
     fn ended(&mut self, run: u64, _: Ended, _: Time) {
         self.ends.iter_mut().for_each(|ends| ends.retain(|(other, _)| *other != run));
     }
-
-    fn repeat(&mut self, _: u64, _: Time) -> Option<(usize, u64)> {
-        None
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -328,6 +325,8 @@ struct Course<'b, R> {
     on_their_way: usize,
     waiting: VecDeque<(usize, Time)>,
     runs: Vec<Run>,
+    /// The runs by the names that the rule gave them.
+    named: HashMap<u64, usize>,
     /// Of each unit, the runs that are not over.
     live: Vec<Vec<usize>>,
     /// Of each unit, where it failed.
@@ -351,6 +350,7 @@ impl<R: Rule> Course<'_, R> {
             on_their_way: 0,
             waiting: VecDeque::new(),
             runs: Vec::new(),
+            named: HashMap::new(),
             live: vec![Vec::new(); build.units.len()],
             avoid: vec![Vec::new(); build.units.len()],
             left: build.units.len(),
@@ -395,6 +395,7 @@ impl<R: Rule> Course<'_, R> {
             Event::Ended(run) if self.runs[run].over => {}
             Event::Ended(run) => {
                 self.end(run);
+                self.repeat();
                 self.hand_out();
             }
             Event::Look => self.hand_out(),
@@ -470,16 +471,16 @@ impl<R: Rule> Course<'_, R> {
         };
         self.plan(end - self.now, Event::Ended(self.runs.len()));
         self.live[unit].push(self.runs.len());
+        self.named.insert(name, self.runs.len());
         self.runs.push(Run { unit, host, name, answered, over: false });
     }
 
     fn repeat(&mut self) {
-        if !self.waiting.is_empty() {
-            return;
-        }
-        for unit in 0..self.live.len() {
-            let [run] = self.live[unit][..] else { continue };
-            let name = self.runs[run].name;
+        for name in self.rule.late(self.waiting.len(), self.now) {
+            let unit = self.runs[self.named[&name]].unit;
+            if self.live[unit].len() > 1 {
+                continue;
+            }
             if let Some((host, name)) = self.rule.repeat(name, self.now) {
                 self.repeated += 1;
                 self.start(unit, host, name);

@@ -250,6 +250,10 @@ fn a_second_run_where_it_ends_much_earlier() {
     // No gain for a run on a fast host, nor where the fast host is out of the question.
     assert_eq!(fixture.scheduler.repeat(quick, &candidates, &[], now), None);
     assert_eq!(fixture.scheduler.repeat(slow, &candidates, &[address(2)], now), None);
+    assert_eq!(fixture.scheduler.late(0, now), [slow]);
+    // While others wait, it counts while it goes on for longer than the build has.
+    assert_eq!(fixture.scheduler.late(3, now), [slow]);
+    assert_eq!(fixture.scheduler.late(3, now + 15 * SECOND), []);
     let (index, second) = fixture.scheduler.repeat(slow, &candidates, &[], now).unwrap();
     assert_eq!(index, 2);
     assert_eq!(fixture.report(2).in_flight, 1);
