@@ -6,6 +6,8 @@
 pub mod job;
 pub mod lzo;
 pub mod protocol;
+pub mod resolve;
+pub mod scheduler;
 
 pub mod call;
 pub mod customer;
