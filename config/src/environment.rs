@@ -21,6 +21,12 @@ pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Where sockets are kept (same source).
 pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// Networks that may use a worker, in addition to those of its command line.
+pub const ALLOW: &str = "ALLOW";
+/// Compiles that a worker runs at one time, where its command line does not say.
+pub const JOBS: &str = "JOBS";
+/// Where temporary files are (POSIX); `/tmp` where it is not set.
+pub const TMPDIR: &str = "TMPDIR";
 /// What the variable of every key starts with.
 pub const PREFIX: &str = "RCACHE_";
 
