@@ -94,6 +94,7 @@ pub fn run(options: Options) -> io::Result<()> {
     if let Some(port) = metrics_port {
         for listener in listen_all(&worker.options.listen, port)? {
             listener.set_nonblocking(false)?;
+            tracing::info!("metrics on {}", listener.local_addr()?);
             let source = Arc::clone(&worker);
             std::thread::Builder::new().spawn(move || http::serve(&listener, &source))?;
         }
