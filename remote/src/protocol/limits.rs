@@ -1,5 +1,13 @@
 //! How long anything on the wire may be; a peer that claims more is cut off before memory is taken.
 
+use std::time::Duration;
+
+/// An rcache worker says that it lives this often while a job waits or runs.
+pub const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// An rcache worker that says nothing for this long hangs.
+pub const SILENCE_MAX: Duration = Duration::from_secs(12);
+
 /// Words of one command line. Linux allows more, no build uses it.
 pub const ARGUMENTS_MAX: u32 = 16_384;
 

@@ -1,7 +1,9 @@
 //! What a compile daemon answers.
 
 use super::identity::Identity;
-use super::packet::{put, put_bulk, put_plain, take, take_body, take_bulk, take_bulk_body};
+use super::packet::{
+    put, put_bulk, put_plain, take, take_any, take_body, take_bulk, take_bulk_body,
+};
 use super::request::take_hex;
 use super::{Checksum, Dialect, Malformed, PUMP_VERSION, WireError, limits};
 use crate::Reply;
@@ -10,6 +12,9 @@ use std::io::Read;
 /// The status of a request that the worker does not serve: exit status 111, distcc's number for
 /// what must not be done there.
 pub const REFUSED_STATUS: i32 = 111 << 8;
+
+/// What a worker sends now and then to an rcache client before the answer.
+pub const ALIVE: &[u8] = b"ALIV00000000";
 
 /// The answer to a request to compile, whose checksum `request` is.
 pub fn encode(dialect: Dialect, reply: &Reply, request: &Checksum) -> Vec<u8> {
@@ -83,9 +88,16 @@ pub fn read_identity(stream: &mut impl Read) -> Result<Identity, WireError> {
 }
 
 fn take_version(stream: &mut impl Read, dialect: Dialect) -> Result<(), WireError> {
-    let version = take(stream, b"DONE")?;
-    match version == dialect.version() {
-        true => Ok(()),
-        false => Err(Malformed::Version(version).into()),
+    loop {
+        match take_any(stream)? {
+            (token, 0) if &token == b"ALIV" && dialect == Dialect::Native => {}
+            (token, version) if &token == b"DONE" => {
+                return match version == dialect.version() {
+                    true => Ok(()),
+                    false => Err(Malformed::Version(version).into()),
+                };
+            }
+            (found, _) => return Err(Malformed::Token { wanted: *b"DONE", found }.into()),
+        }
     }
 }

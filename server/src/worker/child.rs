@@ -3,8 +3,9 @@
 //! It leads a process group of its own. When it has ended, whatever is left of the group is killed
 //! and waited for: the worker is a subreaper, so that all descendants come back to it.
 
+use super::caller::Caller;
 use super::sandbox::Confinement;
-use super::stream::{gone_flags, timespec};
+use super::stream::timespec;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
@@ -48,11 +49,11 @@ pub struct Limits {
 }
 
 /// What ends a program before its time.
-pub struct Watch<'a> {
+pub struct Watch<'w, 'c> {
     /// Who waits for it.
-    pub client: Option<BorrowedFd<'a>>,
+    pub caller: Option<&'w mut Caller<'c>>,
     /// The end of the worker.
-    pub ending: BorrowedFd<'a>,
+    pub ending: BorrowedFd<'w>,
     /// When it must be done.
     pub deadline: Instant,
 }
@@ -87,7 +88,7 @@ pub struct Ran {
 ///
 /// # Errors
 /// It could not be started.
-pub fn run(program: &Program, watch: &Watch) -> io::Result<Ran> {
+pub fn run(program: &Program, watch: &mut Watch) -> io::Result<Ran> {
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
     let mut command = Command::new(program.path);
@@ -209,21 +210,27 @@ impl Stream {
 }
 
 /// Reads what it prints until it ends; the answer is why it is to be ended before.
-fn watch_over(end: &OwnedFd, streams: &mut [Stream; 2], watch: &Watch) -> io::Result<Option<End>> {
+fn watch_over(
+    end: &OwnedFd,
+    streams: &mut [Stream; 2],
+    watch: &mut Watch,
+) -> io::Result<Option<End>> {
     loop {
         let mut descriptors = vec![
             PollFd::new(end, PollFlags::IN),
             PollFd::from_borrowed_fd(watch.ending, PollFlags::IN),
         ];
-        descriptors.extend(watch.client.map(|fd| PollFd::from_borrowed_fd(fd, gone_flags())));
+        let caller = watch.caller.as_ref().map(|caller| caller.stream());
+        let gone = Caller::gone_flags();
+        descriptors.extend(caller.map(|stream| PollFd::from_borrowed_fd(stream, gone)));
         let first_stream = descriptors.len();
         let open = streams.iter().filter(|stream| !stream.closed);
         descriptors.extend(open.map(|stream| PollFd::new(&stream.pipe, PollFlags::IN)));
         let left = watch.deadline.saturating_duration_since(Instant::now());
-        match poll(&mut descriptors, Some(&timespec(left))) {
+        let wait = watch.caller.as_ref().map_or(left, |caller| caller.patience(left));
+        match poll(&mut descriptors, Some(&timespec(wait))) {
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
-            Ok(0) => return Ok(Some(End::TimedOut)),
             Ok(_) => {}
         }
         let happened: Vec<bool> =
@@ -234,7 +241,7 @@ fn watch_over(end: &OwnedFd, streams: &mut [Stream; 2], watch: &Watch) -> io::Re
         if happened[1] {
             return Ok(Some(End::WorkerEnds));
         }
-        if watch.client.is_some() && happened[2] {
+        if watch.caller.is_some() && happened[2] {
             return Ok(Some(End::ClientGone));
         }
         if happened[first_stream..].contains(&true) {
@@ -245,6 +252,9 @@ fn watch_over(end: &OwnedFd, streams: &mut [Stream; 2], watch: &Watch) -> io::Re
         }
         if Instant::now() >= watch.deadline {
             return Ok(Some(End::TimedOut));
+        }
+        if let Some(caller) = &mut watch.caller {
+            caller.show_life();
         }
     }
 }
@@ -294,7 +304,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(120);
 
-    fn shell(script: &str, watch: &Watch) -> Ran {
+    fn shell(script: &str, watch: &mut Watch) -> Ran {
         let program = Program {
             path: Path::new("/bin/sh"),
             arguments: vec!["-c".into(), script.into()],
@@ -315,7 +325,7 @@ mod tests {
     fn patiently(script: &str) -> Ran {
         let ending = event().unwrap();
         let deadline = Instant::now() + LONG;
-        shell(script, &Watch { client: None, ending: ending.as_fd(), deadline })
+        shell(script, &mut Watch { caller: None, ending: ending.as_fd(), deadline })
     }
 
     #[test]
@@ -360,25 +370,27 @@ mod tests {
     #[test]
     fn each_end_before_its_time() {
         let ending = event().unwrap();
-        let watch = Watch { client: None, ending: ending.as_fd(), deadline: Instant::now() };
-        assert_eq!(shell("sleep 1000 & wait", &watch).end, End::TimedOut);
+        let mut watch = Watch { caller: None, ending: ending.as_fd(), deadline: Instant::now() };
+        assert_eq!(shell("sleep 1000 & wait", &mut watch).end, End::TimedOut);
 
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         let deadline = Instant::now() + LONG;
-        let client = Some(ours.as_fd());
-        let watch = Watch { client, ending: ending.as_fd(), deadline };
-        assert_eq!(shell("sleep 1000 | sleep 1000", &watch).end, End::ClientGone);
+        let mut caller = Caller::new(ours.as_fd(), true);
+        let caller = Some(&mut caller);
+        let mut watch = Watch { caller, ending: ending.as_fd(), deadline };
+        assert_eq!(shell("sleep 1000 | sleep 1000", &mut watch).end, End::ClientGone);
 
         raise(&ending);
-        let watch = Watch { client: None, ending: ending.as_fd(), deadline };
-        assert_eq!(shell("sleep 1000", &watch).end, End::WorkerEnds);
+        let mut watch = Watch { caller: None, ending: ending.as_fd(), deadline };
+        assert_eq!(shell("sleep 1000", &mut watch).end, End::WorkerEnds);
     }
 
     #[test]
     fn what_cannot_be_run() {
         let ending = event().unwrap();
-        let watch = Watch { client: None, ending: ending.as_fd(), deadline: Instant::now() + LONG };
+        let mut watch =
+            Watch { caller: None, ending: ending.as_fd(), deadline: Instant::now() + LONG };
         let program = Program {
             path: Path::new("/nonexistent/gcc"),
             arguments: Vec::new(),
@@ -388,6 +400,6 @@ mod tests {
             limits: Limits { cpu: LONG, file_bytes: 0, stream_bytes: 0, memory_bytes: None },
             confinement: None,
         };
-        assert_eq!(run(&program, &watch).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(run(&program, &mut watch).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,5 +1,6 @@
 //! One connection: one request, one answer.
 
+use super::caller::Caller;
 use super::child::Watch;
 use super::job::{Job, Verdict, complaint};
 use super::metrics::Outcome;
@@ -83,10 +84,14 @@ fn exchange(worker: &Worker, stream: &TcpStream, what: &mut String) -> Outcome {
         }
         Ok(Request::Compile { dialect, job, compiler, checksum }) => {
             *what = shown(&job.arguments);
-            let client = Client { stream, dialect, wanted: compiler };
+            let native = dialect == Dialect::Native;
+            let mut client =
+                Client { caller: Caller::new(stream.as_fd(), native), native, wanted: compiler };
             let (outcome, reply) = client.compile(worker, job);
             note_reason(outcome, &reply, what);
-            (outcome, response::encode(dialect, &reply, &checksum))
+            let mut answer = client.caller.rest_of_sign().to_vec();
+            answer.extend(response::encode(dialect, &reply, &checksum));
+            (outcome, answer)
         }
     };
     if outcome == Outcome::ClientGone {
@@ -148,19 +153,19 @@ impl From<Refusal> for No {
 
 /// Who asks for a compile.
 struct Client<'a> {
-    stream: &'a TcpStream,
-    dialect: Dialect,
+    caller: Caller<'a>,
+    native: bool,
     wanted: Option<String>,
 }
 
 impl Client<'_> {
-    fn compile(&self, worker: &Worker, order: Order) -> (Outcome, Reply) {
+    fn compile(&mut self, worker: &Worker, order: Order) -> (Outcome, Reply) {
         let job = match self.prepare(worker, order) {
             Ok(job) => job,
             Err(No(status, why)) => return (Outcome::Refused, complaint(status, &why)),
         };
-        let (client, ending) = (self.stream.as_fd(), worker.ending_event.as_fd());
-        let slot = match worker.slots.acquire(client, ending, QUEUE_WAIT_MAX) {
+        let ending = worker.ending_event.as_fd();
+        let slot = match worker.slots.acquire(&mut self.caller, ending, QUEUE_WAIT_MAX) {
             Ok(slot) => slot,
             Err(NoSlot::ClientGone) => return (Outcome::ClientGone, Reply::default()),
             Err(why) => {
@@ -174,8 +179,8 @@ impl Client<'_> {
         };
         let start = Instant::now();
         let deadline = start + worker.conditions.timeout;
-        let watch = Watch { client: Some(client), ending, deadline };
-        let (verdict, reply) = job.run(&worker.conditions, &watch);
+        let mut watch = Watch { caller: Some(&mut self.caller), ending, deadline };
+        let (verdict, reply) = job.run(&worker.conditions, &mut watch);
         drop(slot);
         worker.metrics.count_compile(start.elapsed());
         let outcome = match verdict {
@@ -192,7 +197,7 @@ impl Client<'_> {
     /// Everything that needs no slot.
     fn prepare(&self, worker: &Worker, order: Order) -> Result<Job, No> {
         let (driver, name) = find(worker, &order.arguments)?;
-        let facts = facts(worker, &driver, name, self.dialect == Dialect::Native)?;
+        let facts = facts(worker, &driver, name, self.native)?;
         let task = policy::judge(&order.arguments[1..], &facts)?;
         let compiler = identify(worker, &driver, task.identity.clone())?;
         let own = compiler.digest.to_string();
@@ -253,7 +258,7 @@ fn identity(worker: &Worker, arguments: &[Vec<u8>]) -> Identity {
             |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(CompilerIdentity {
             digest: compiler.digest.to_string(),
-            banner: compiler.banner.version.trim().to_owned(),
+            banner: compiler.banner.version.clone(),
             files: compiler
                 .files
                 .iter()

@@ -89,7 +89,7 @@ impl Job {
     }
 
     /// Runs the compiler.
-    pub fn run(&self, conditions: &Conditions, watch: &Watch) -> (Verdict, Reply) {
+    pub fn run(&self, conditions: &Conditions, watch: &mut Watch) -> (Verdict, Reply) {
         let output = match self.task.phase {
             Phase::Assembly => OsStr::new("output.s"),
             _ => OsStr::new("output.o"),
@@ -103,7 +103,12 @@ impl Job {
         }
     }
 
-    fn compile(&self, conditions: &Conditions, watch: &Watch, output: &OsStr) -> io::Result<Ran> {
+    fn compile(
+        &self,
+        conditions: &Conditions,
+        watch: &mut Watch,
+        output: &OsStr,
+    ) -> io::Result<Ran> {
         let folder = self.folder.path();
         let programs = sandbox::programs(&self.compiler);
         let programs: Vec<&Path> = programs.iter().map(PathBuf::as_path).collect();

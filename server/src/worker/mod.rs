@@ -6,6 +6,7 @@
 mod serve;
 
 mod access;
+mod caller;
 mod stream;
 
 mod connection;

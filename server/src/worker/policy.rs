@@ -164,8 +164,9 @@ pub fn judge_question(words: &[Vec<u8>], facts: &Facts) -> Result<Vec<OsString>,
     for argument in &invocation.arguments {
         match argument.role {
             Role::Target => {
-                fate(argument, invocation.language, facts)?;
-                identity.extend(argument.words.iter().cloned());
+                if fate(argument, invocation.language, facts)? == Fate::Kept {
+                    identity.extend(argument.words.iter().cloned());
+                }
             }
             Role::Language | Role::Phase | Role::Source => {}
             _ => return Err(not_accepted(argument.words[0].to_string_lossy())),
@@ -272,6 +273,7 @@ fn source_language(language: Language) -> Language {
     }
 }
 
+#[derive(PartialEq, Eq)]
 enum Fate {
     Kept,
     Dropped,

@@ -1,6 +1,7 @@
 //! How many compiles run at one time, and who is next: first come, first served.
 
-use super::stream::{event, gone_flags, raise, timespec};
+use super::caller::Caller;
+use super::stream::{event, raise, timespec};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
 use std::io;
@@ -61,10 +62,10 @@ impl Slots {
         (state.running, state.waiting.len())
     }
 
-    /// Waits for a slot, as long as `client` is there and `ending` has not happened.
+    /// Waits for a slot, as long as the caller is there and `ending` has not happened.
     pub fn acquire(
         &self,
-        client: BorrowedFd,
+        caller: &mut Caller,
         ending: BorrowedFd,
         wait_max: Duration,
     ) -> Result<Slot<'_>, NoSlot> {
@@ -81,7 +82,7 @@ impl Slots {
             state.waiting.push_back(Arc::clone(&granted));
             granted
         };
-        let verdict = wait(granted.as_fd(), client, ending, Instant::now() + wait_max);
+        let verdict = wait(granted.as_fd(), caller, ending, Instant::now() + wait_max);
         let mut state = self.lock();
         let place = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, &granted));
         match (place, verdict) {
@@ -117,21 +118,25 @@ impl Drop for Slot<'_> {
 
 fn wait(
     granted: BorrowedFd,
-    client: BorrowedFd,
+    caller: &mut Caller,
     ending: BorrowedFd,
     deadline: Instant,
 ) -> Result<(), NoSlot> {
     loop {
         let mut descriptors = [
             PollFd::from_borrowed_fd(granted, PollFlags::IN),
-            PollFd::from_borrowed_fd(client, gone_flags()),
+            PollFd::from_borrowed_fd(caller.stream(), Caller::gone_flags()),
             PollFd::from_borrowed_fd(ending, PollFlags::IN),
         ];
         let left = deadline.saturating_duration_since(Instant::now());
-        match poll(&mut descriptors, Some(&timespec(left))) {
+        match poll(&mut descriptors, Some(&timespec(caller.patience(left)))) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(NoSlot::Failed(error.into())),
-            Ok(0) => return Err(NoSlot::TooLong),
+            Ok(0) if left.is_zero() => return Err(NoSlot::TooLong),
+            Ok(0) => {
+                caller.show_life();
+                continue;
+            }
             Ok(_) => {}
         }
         let happened = |at: usize| !descriptors[at].revents().is_empty();
@@ -164,7 +169,8 @@ mod tests {
         }
 
         fn acquire<'a>(&self, slots: &'a Slots) -> Result<Slot<'a>, NoSlot> {
-            slots.acquire(self.ours.as_fd(), self.ending.as_fd(), LONG)
+            let mut caller = Caller::new(self.ours.as_fd(), false);
+            slots.acquire(&mut caller, self.ending.as_fd(), LONG)
         }
     }
 
@@ -240,7 +246,8 @@ mod tests {
         let slots = Slots::new(1);
         let peer = Peer::new();
         let _held = peer.acquire(&slots).unwrap();
-        let brief = slots.acquire(peer.ours.as_fd(), peer.ending.as_fd(), Duration::ZERO);
+        let mut caller = Caller::new(peer.ours.as_fd(), true);
+        let brief = slots.acquire(&mut caller, peer.ending.as_fd(), Duration::ZERO);
         assert!(matches!(brief.err().unwrap(), NoSlot::TooLong));
         let dummy = Arc::new(event().unwrap());
         for _ in 0..WAITING_PER_SLOT_MAX {

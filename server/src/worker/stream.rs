@@ -91,11 +91,6 @@ pub fn timespec(span: Duration) -> Timespec {
     Timespec { tv_sec: span.as_secs() as i64, tv_nsec: i64::from(span.subsec_nanos()) }
 }
 
-/// What poll says of a peer that closed its side, or is gone.
-pub fn gone_flags() -> PollFlags {
-    PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR
-}
-
 /// An event that stays once it has happened, for poll.
 pub fn event() -> io::Result<std::os::fd::OwnedFd> {
     let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;

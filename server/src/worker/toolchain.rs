@@ -126,12 +126,12 @@ impl Prober for Here<'_> {
             },
             confinement: None,
         };
-        let watch = Watch {
-            client: None,
+        let mut watch = Watch {
+            caller: None,
             ending: self.toolchain.ending.as_fd(),
             deadline: Instant::now() + PROBE_MAX,
         };
-        let ran = child::run(&program, &watch)?;
+        let ran = child::run(&program, &mut watch)?;
         match ran.end {
             child::End::Exited(status) => {
                 Ok(Probed { status, stdout: ran.stdout, stderr: ran.stderr })

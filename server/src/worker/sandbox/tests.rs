@@ -28,8 +28,8 @@ fn confined(folder: &Path, script: &str) -> (End, String) {
     };
     let ending = event().unwrap();
     let deadline = Instant::now() + LONG;
-    let watch = Watch { client: None, ending: ending.as_fd(), deadline };
-    let ran = child::run(&program, &watch).unwrap();
+    let mut watch = Watch { caller: None, ending: ending.as_fd(), deadline };
+    let ran = child::run(&program, &mut watch).unwrap();
     let text = [ran.stdout, ran.stderr].concat();
     (ran.end, String::from_utf8_lossy(&text).into_owned())
 }
