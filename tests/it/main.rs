@@ -14,3 +14,6 @@ mod lifecycle;
 mod projects;
 mod same_as_compiler;
 mod store;
+mod worker;
+mod worker_attacks;
+mod worker_life;

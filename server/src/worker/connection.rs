@@ -8,6 +8,7 @@ use super::policy::{self, Facts, Refusal};
 use super::serve::Worker;
 use super::slots::NoSlot;
 use super::stream::TimedStream;
+use crate::compilers::wire_identity;
 use cache::compiler::Compiler;
 use remote::protocol::identity::{CompilerIdentity, Identity};
 use remote::protocol::request::{self, Request};
@@ -200,7 +201,7 @@ impl Client<'_> {
         let facts = facts(worker, &driver, name, self.native)?;
         let task = policy::judge(&order.arguments[1..], &facts)?;
         let compiler = identify(worker, &driver, task.identity.clone())?;
-        let own = compiler.digest.to_string();
+        let own = wire_identity(&compiler).digest;
         if let Some(wanted) = self.wanted.as_ref().filter(|wanted| **wanted != own) {
             let text = format!(
                 "another compiler: {} is {} here ({own}), and {wanted} is wanted",
@@ -254,17 +255,7 @@ fn identity(worker: &Worker, arguments: &[Vec<u8>]) -> Identity {
         let facts = facts(worker, &driver, name, true)?;
         let words = policy::judge_question(&arguments[1..], &facts)?;
         let compiler = identify(worker, &driver, words)?;
-        let name_of =
-            |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(CompilerIdentity {
-            digest: compiler.digest.to_string(),
-            banner: compiler.banner.version.clone(),
-            files: compiler
-                .files
-                .iter()
-                .map(|(path, digest)| (name_of(path), digest.to_string()))
-                .collect(),
-        })
+        Ok(wire_identity(&compiler))
     };
     Identity {
         worker: env!("CARGO_PKG_VERSION").to_owned(),
