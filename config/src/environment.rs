@@ -25,6 +25,12 @@ pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 pub const DISTCC_HOSTS: &str = "DISTCC_HOSTS";
 /// Where distcc keeps its host list, in place of `~/.distcc`.
 pub const DISTCC_DIR: &str = "DISTCC_DIR";
+/// Networks that may use a worker, in addition to those of its command line.
+pub const ALLOW: &str = "ALLOW";
+/// Compiles that a worker runs at one time, where its command line does not say.
+pub const JOBS: &str = "JOBS";
+/// Where temporary files are (POSIX); `/tmp` where it is not set.
+pub const TMPDIR: &str = "TMPDIR";
 /// What the variable of every key starts with.
 pub const PREFIX: &str = "RCACHE_";
 

@@ -7,6 +7,8 @@ use cache::invocation::Family;
 use cache::outcome::{Counter, Uncacheable};
 use cache::search::SearchPath;
 use config::Environment;
+use remote::protocol::Checksum;
+use remote::protocol::identity::CompilerIdentity;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -265,6 +267,20 @@ fn probe_run(program: &Path, arguments: Vec<Vec<u8>>) -> Run {
 fn cannot_probe(program: &Path, why: &str) -> Unidentified {
     let detail = format!("{} {why}", program.display());
     Unidentified::Unusable(Uncacheable::new(Counter::CompilerCheckFailed, detail))
+}
+
+/// Digits of the wire's digests (see `remote::protocol`); ours have fewer.
+const WIRE_DIGITS: usize = Checksum::HEX_LEN;
+
+/// Who a compiler is, in the words in which client and worker compare.
+pub fn wire_identity(compiler: &Compiler) -> CompilerIdentity {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files = compiler.files.iter();
+    CompilerIdentity {
+        digest: format!("{:0<WIRE_DIGITS$}", compiler.digest.to_string()),
+        banner: compiler.banner.version.clone(),
+        files: files.map(|(path, digest)| (name(path), digest.to_string())).collect(),
+    }
 }
 
 /// The file name of a compiler, which decides between C and C++ for some drivers.

@@ -1,4 +1,4 @@
-//! The long-running side of rcache: the local cache daemon, and how it is spoken to.
+//! The long-running side of rcache: the local cache daemon, how it is spoken to, and the worker of a cluster.
 //!
 //! This crate owns time and connections. In reading order:
 
@@ -8,4 +8,7 @@ pub mod client;
 pub mod program;
 
 pub mod compilers;
+mod log;
+
 pub mod daemon;
+pub mod worker;

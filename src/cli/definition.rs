@@ -1,8 +1,10 @@
 //! The subcommands and their options: help, man pages and shell completions come from here.
 
 use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser, value_parser};
-use config::{ByteSize, Span};
+use config::{ByteSize, Level, Span};
+use server::worker::{self, Network};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Every first word that is not a compiler; the launcher asks before it builds anything.
@@ -13,6 +15,7 @@ pub const SUBCOMMANDS: &[&str] = &[
     "trim",
     "config",
     "daemon",
+    "worker",
     "explain",
     "link",
     "doctor",
@@ -49,7 +52,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
         .subcommands([plain("clear", "Remove every cached result"), trim(), settings(), daemon()])
-        .subcommands([explain(), link(), doctor(), demo(), completions(), man()])
+        .subcommands([worker(), explain(), link(), doctor(), demo(), completions(), man()])
 }
 
 fn plain(name: &'static str, about: &'static str) -> Command {
@@ -121,6 +124,99 @@ fn daemon() -> Command {
                     .help("Started by a compile: tell it through standard output"),
             ),
         )
+}
+
+const WORKER_NOTES: &str = "\
+A client is served if its address is in one of the networks of --allow and of the variable ALLOW; if
+there are none, if it is this machine or in a private network. The variable JOBS goes before the
+default of --jobs. Commands and options are allow-lists: what is not known to be harmless is refused,
+and the client compiles it itself. Nothing is encrypted and nobody is authenticated: keep the port
+within a network that you trust.
+
+SIGTERM ends the worker when its compiles are done; a second one ends it at once.
+
+Examples:
+  rcache worker --allow 10.0.0.0/8
+  rcache worker --listen 127.0.0.1 --port 3633 --jobs 4 --metrics-port 9632";
+
+fn worker() -> Command {
+    plain("worker", "Compile for others: a server for rcache and for stock distcc clients")
+        .args(worker_connections())
+        .args(worker_jobs())
+        .after_help(WORKER_NOTES)
+}
+
+fn worker_connections() -> [Arg; 5] {
+    let option =
+        |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
+    [
+        option("listen", "ADDRESS")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(IpAddr))
+            .help("An address to listen on, once for each [default: all, IPv4 and IPv6]"),
+        option("port", "PORT")
+            .default_value("3632")
+            .value_parser(value_parser!(u16))
+            .help("The port; 0 for any that is free"),
+        option("allow", "NETWORK")
+            .action(ArgAction::Append)
+            .value_parser(|text: &str| Network::parse_list(text))
+            .help("Who may connect, such as 10.0.0.0/8; more with commas or blanks between"),
+        option("metrics-port", "PORT")
+            .default_value("0")
+            .value_parser(value_parser!(u16))
+            .help("Serve /metrics (Prometheus), /healthz and /readyz there, to everybody; 0 = off"),
+        option("request-timeout", "SPAN")
+            .default_value("300s")
+            .value_parser(some_time)
+            .help("How long a request may take to arrive"),
+    ]
+}
+
+fn worker_jobs() -> [Arg; 8] {
+    let option =
+        |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
+    [
+        option("jobs", "N")
+            .value_parser(value_parser!(u64).range(1..=super::worker::JOBS_MAX))
+            .help("Compiles at one time; more wait [default: the cores that it may use]"),
+        option("nice", "N")
+            .default_value("5")
+            .allow_negative_numbers(true)
+            .value_parser(value_parser!(i32).range(0..=19))
+            .help("How much compilers give way to other work"),
+        option("job-timeout", "SPAN")
+            .default_value("300s")
+            .value_parser(some_time)
+            .help("A compile that takes longer is killed, and its client told"),
+        option("job-memory", "SIZE")
+            .value_parser(|text: &str| ByteSize::parse(text))
+            .help("Address space of each compiler process, such as 4Gi [default: no limit]"),
+        option("drain-timeout", "SPAN")
+            .default_value("60s")
+            .value_parser(some_time)
+            .help("How long compiles may go on after SIGTERM"),
+        option("compiler-path", "PATH")
+            .default_value(worker::COMPILER_PATH)
+            .value_parser(value_parser!(OsString))
+            .help("Folders of compilers, as in the variable PATH"),
+        Arg::new("no-sandbox").long("no-sandbox").action(ArgAction::SetTrue).help(
+            "Confine compilers no further than an ordinary process; texts that could read files \
+             are then refused",
+        ),
+        option("log-level", "LEVEL")
+            .default_value(Level::Info.name())
+            .value_parser(PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name())))
+            .help("How much is written to standard error"),
+    ]
+}
+
+/// A span of time that is more than none.
+fn some_time(text: &str) -> Result<Span, String> {
+    match Span::parse(text)? {
+        span if span.0.is_zero() => Err("it must be more than 0".to_owned()),
+        span => Ok(span),
+    }
 }
 
 fn explain() -> Command {

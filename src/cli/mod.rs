@@ -12,6 +12,7 @@ mod link;
 mod settings;
 mod stats;
 mod store;
+mod worker;
 
 use config::{Config, Environment, Loaded};
 use serde_json::Value;
@@ -50,6 +51,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "trim" => store::trim(options),
         "config" => settings::run(options),
         "daemon" => daemon::run(options),
+        "worker" => worker::run(options),
         "explain" => explain::run(options),
         "link" => link::run(options),
         "doctor" => doctor::run(),

@@ -16,3 +16,6 @@ mod remote;
 mod remote_options;
 mod same_as_compiler;
 mod store;
+mod worker;
+mod worker_attacks;
+mod worker_life;

@@ -118,13 +118,7 @@ fn share_memory_between_threads() {
 }
 
 fn start_log(config: &Config, mode: Mode) {
-    let level = match config.log_level {
-        config::Level::Error => tracing::Level::ERROR,
-        config::Level::Warn => tracing::Level::WARN,
-        config::Level::Info => tracing::Level::INFO,
-        config::Level::Debug => tracing::Level::DEBUG,
-        config::Level::Trace => tracing::Level::TRACE,
-    };
+    let level = crate::log::level(config.log_level);
     let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_target(false);
     let file = config
         .log_file

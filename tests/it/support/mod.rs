@@ -11,17 +11,21 @@ mod run;
 mod skip;
 mod stats;
 mod tree;
+mod worker;
 
 pub use cache::{Cache, MASQUERADE_PATH, SYSTEM_PATH, rcache_binary};
 pub use call::Call;
 pub use distccd::{Distccd, free_port, wait_for_port};
 pub use golden::{Trap, check, same_as_compiler};
-pub use processes::{children_named, is_alive, is_root, kill, process_group_interrupt, wait_until};
+pub use processes::{
+    children_named, is_alive, is_root, kill, process_group_interrupt, terminate, wait_until,
+};
 pub use project::Project;
 pub use run::{LIMIT_BUILD, LIMIT_CALL, Outcome, run, start};
 pub use skip::{compilers, have, skip};
 pub use stats::Stats;
 pub use tree::Tree;
+pub use worker::Worker;
 
 /// A C and a C++ compiler of one family.
 #[derive(Clone, Copy, Debug)]

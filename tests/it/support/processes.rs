@@ -21,6 +21,11 @@ pub fn kill(pid: u32) {
     send(pid, rustix::process::Signal::KILL);
 }
 
+/// Sends SIGTERM to one process.
+pub fn terminate(pid: u32) {
+    send(pid, rustix::process::Signal::TERM);
+}
+
 /// Sends SIGINT to a process group, as a terminal does for Ctrl-C.
 pub fn process_group_interrupt(group: u32) {
     if let Some(group) = rustix::process::Pid::from_raw(group as i32) {

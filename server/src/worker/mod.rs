@@ -1,0 +1,67 @@
+//! The cluster's compile daemon: it serves stock distcc clients and rcache.
+//!
+//! One thread accepts, one serves each connection: read the request, let `policy` judge it, wait for
+//! a slot, run the compiler in a private folder and a sandbox, answer. In reading order:
+
+mod serve;
+
+mod access;
+mod caller;
+mod stream;
+
+mod connection;
+mod policy;
+mod slots;
+mod toolchain;
+
+mod child;
+mod job;
+mod sandbox;
+mod scratch;
+
+mod http;
+mod metrics;
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use access::Network;
+pub use serve::run;
+
+/// Where compilers are looked for if nothing else is said.
+pub const COMPILER_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// How a worker is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Addresses to listen on; empty for all of the machine.
+    pub listen: Vec<IpAddr>,
+    /// The port; 0 for any that is free.
+    pub port: u16,
+    /// Compiles at one time.
+    pub jobs: usize,
+    /// Who may connect; empty for this machine and private networks.
+    pub allow: Vec<Network>,
+    /// Added to the niceness of compilers.
+    pub nice: i32,
+    /// How long one compile may take.
+    pub job_timeout: Duration,
+    /// How long the arrival of one request may take.
+    pub request_timeout: Duration,
+    /// How long running compiles may go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Address space of each compiler process in bytes; `None` for no limit.
+    pub job_memory_bytes: Option<u64>,
+    /// Where metrics and health are served; `None` for nowhere.
+    pub metrics_port: Option<u16>,
+    /// Whether compilers are confined, where the kernel can.
+    pub sandbox: bool,
+    /// Folders of compilers, as PATH has them.
+    pub compiler_path: OsString,
+    /// Below it are the private folders of jobs.
+    pub scratch: PathBuf,
+    /// How much is logged.
+    pub log_level: config::Level,
+}

@@ -1,0 +1,148 @@
+//! What a compiler may do: read toolchains, write its own folder, and nothing else, where the kernel can see to that.
+
+mod landlock;
+mod seccomp;
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where toolchains are: programs, their libraries, and the dynamic linker's lists. Neither headers
+/// nor anything else that a text could ask for.
+const READABLE: [&str; 18] = [
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libx32",
+    "/usr/libexec",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/local/libexec",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+];
+
+/// What programs expect to be able to read and write.
+const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"];
+
+/// What this kernel offers.
+pub struct Sandbox {
+    /// The version of landlock.
+    landlock: Result<u32, String>,
+    seccomp: Result<Arc<seccomp::Filter>, String>,
+}
+
+impl Sandbox {
+    /// Asks the kernel.
+    pub fn probe() -> Sandbox {
+        let landlock = landlock::version().map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSYS | libc::EOPNOTSUPP) => "the kernel has none".to_owned(),
+            _ => error.to_string(),
+        });
+        Sandbox { landlock, seccomp: seccomp::Filter::new().map(Arc::new) }
+    }
+
+    /// No sandbox.
+    pub fn off() -> Sandbox {
+        let why = || "switched off".to_owned();
+        Sandbox { landlock: Err(why()), seccomp: Err(why()) }
+    }
+
+    /// Whether compilers cannot read files of others.
+    pub fn hides_files(&self) -> bool {
+        self.landlock.is_ok()
+    }
+
+    /// A confinement to toolchains, `programs` and `folder`.
+    pub fn confine(&self, folder: &Path, programs: &[&Path]) -> io::Result<Confinement> {
+        let ruleset = match self.landlock {
+            Err(_) => None,
+            Ok(version) => {
+                let mut rules = landlock::Rules::new(version)?;
+                for path in READABLE.iter().map(Path::new).chain(programs.iter().copied()) {
+                    rules.allow_if_there(path, landlock::Right::Execute)?;
+                }
+                for path in DEVICES {
+                    rules.allow_if_there(Path::new(path), landlock::Right::Write)?;
+                }
+                rules.allow(folder, landlock::Right::Write)?;
+                Some(rules.finish())
+            }
+        };
+        Ok(Confinement { ruleset, filter: self.seccomp.as_ref().ok().map(Arc::clone) })
+    }
+}
+
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.landlock {
+            Ok(version) => write!(f, "landlock: on (ABI {version})")?,
+            Err(why) => write!(f, "landlock: off ({why})")?,
+        }
+        match &self.seccomp {
+            Ok(_) => write!(f, "; seccomp: on"),
+            Err(why) => write!(f, "; seccomp: off ({why})"),
+        }
+    }
+}
+
+/// What one compile may do.
+pub struct Confinement {
+    ruleset: Option<OwnedFd>,
+    filter: Option<Arc<seccomp::Filter>>,
+}
+
+impl Confinement {
+    /// What a child needs to enter it; the confinement must live until then.
+    pub fn entrance(&self) -> Entrance {
+        use std::os::fd::AsRawFd;
+        Entrance {
+            ruleset: self.ruleset.as_ref().map(AsRawFd::as_raw_fd),
+            filter: self.filter.as_ref().map(Arc::clone),
+        }
+    }
+}
+
+/// The way into a confinement.
+pub struct Entrance {
+    ruleset: Option<i32>,
+    filter: Option<Arc<seccomp::Filter>>,
+}
+
+impl Entrance {
+    /// Confines this thread and all that it starts, for ever. Async-signal-safe.
+    pub fn enter(&self) -> io::Result<()> {
+        if self.ruleset.is_none() && self.filter.is_none() {
+            return Ok(());
+        }
+        // SAFETY: prctl with numbers only.
+        if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if let Some(ruleset) = self.ruleset {
+            landlock::restrict(ruleset)?;
+        }
+        // Last: it forbids what the others need.
+        self.filter.as_ref().map_or(Ok(()), |filter| filter.apply())
+    }
+}
+
+/// The files of a compiler that may be read wherever they are.
+pub fn programs(compiler: &cache::compiler::Compiler) -> Vec<PathBuf> {
+    let all = compiler.files.iter().map(|(path, _)| path);
+    let elsewhere = |path: &&PathBuf| !READABLE.iter().any(|known| path.starts_with(known));
+    all.filter(elsewhere).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;
