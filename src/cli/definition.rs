@@ -13,6 +13,7 @@ pub const SUBCOMMANDS: &[&str] = &[
     "trim",
     "config",
     "daemon",
+    "hosts",
     "explain",
     "link",
     "doctor",
@@ -49,7 +50,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
         .subcommands([plain("clear", "Remove every cached result"), trim(), settings(), daemon()])
-        .subcommands([explain(), link(), doctor(), demo(), completions(), man()])
+        .subcommands([hosts(), explain(), link(), doctor(), demo(), completions(), man()])
 }
 
 fn plain(name: &'static str, about: &'static str) -> Command {
@@ -120,6 +121,38 @@ fn daemon() -> Command {
                     .hide(true)
                     .help("Started by a compile: tell it through standard output"),
             ),
+        )
+}
+
+fn hosts() -> Command {
+    let for_kubectl = |name: &'static str, value_name: &'static str| {
+        Arg::new(name).long(name).value_name(value_name).requires("from-kubectl")
+    };
+    plain("hosts", "Each cluster host: slots, reachable, same compiler or not, round trip")
+        .arg(json())
+        .arg(
+            Arg::new("from-kubectl")
+                .long("from-kubectl")
+                .action(ArgAction::SetTrue)
+                .help("Print the setting `hosts` for a Kubernetes cluster: its workers' nodes"),
+        )
+        .arg(
+            for_kubectl("namespace", "NAME")
+                .default_value("devtools")
+                .help("The namespace of the workers' pods"),
+        )
+        .arg(
+            for_kubectl("selector", "LABELS")
+                .default_value("app.kubernetes.io/name=rcache-worker")
+                .help("The labels of the workers' pods"),
+        )
+        .arg(
+            for_kubectl("context", "NAME")
+                .help("The context of kubectl's configuration [default: the current one]"),
+        )
+        .after_help(
+            "Examples:\n  rcache hosts\n  \
+             rcache hosts --from-kubectl >> ~/.config/rcache/rcache.toml",
         )
 }
 

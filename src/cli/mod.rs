@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod explain;
+mod hosts;
 mod link;
 mod settings;
 mod stats;
@@ -50,6 +51,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "trim" => store::trim(options),
         "config" => settings::run(options),
         "daemon" => daemon::run(options),
+        "hosts" => hosts::run(options),
         "explain" => explain::run(options),
         "link" => link::run(options),
         "doctor" => doctor::run(),
