@@ -29,7 +29,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
             command.args(["--context", option("context")]);
         }
         command.arg(format!("--request-timeout={REQUEST_SECONDS_MAX}s")).arg("get").args(words);
-        let answer = answer_of(command.args(["--output", "json"]))?;
+        let answer = answer_of(command.args(["--output", "json"]), KUBECTL_MAX)?;
         serde_json::from_slice(&answer).map_err(|error| Failure::Json(error.to_string()))
     };
     let pods = kubectl(&["pods", "--namespace", namespace, "--selector", selector]);
@@ -98,14 +98,14 @@ fn nothing_usable(cluster: &Cluster, namespace: &str, selector: &str) -> String 
     format!("no worker of namespace {namespace} can be used:{}", lines.collect::<String>())
 }
 
-/// Standard output of a command that succeeds in time.
-fn answer_of(command: &mut Command) -> Result<Vec<u8>, Failure> {
+/// Standard output of a command that succeeds within `limit`.
+fn answer_of(command: &mut Command, limit: Duration) -> Result<Vec<u8>, Failure> {
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::NotInstalled,
         _ => Failure::NotStarted(error.to_string()),
     })?;
-    let deadline = Instant::now() + KUBECTL_MAX;
+    let deadline = Instant::now() + limit;
     let stdout = read_aside(child.stdout.take());
     let stderr = read_aside(child.stderr.take());
     let read = [stdout, stderr]

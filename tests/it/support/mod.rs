@@ -3,6 +3,7 @@
 
 mod cache;
 mod call;
+mod container;
 mod golden;
 mod processes;
 mod project;
@@ -13,6 +14,7 @@ mod tree;
 
 pub use cache::{Cache, MASQUERADE_PATH, SYSTEM_PATH, rcache_binary};
 pub use call::Call;
+pub use container::{Container, docker, worker_image};
 pub use golden::{Trap, check, same_as_compiler};
 pub use processes::{children_named, is_alive, is_root, kill, process_group_interrupt, wait_until};
 pub use project::Project;

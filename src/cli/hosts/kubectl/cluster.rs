@@ -94,7 +94,11 @@ impl Cluster {
     /// Lines for rcache.toml.
     pub fn render(&self) -> String {
         let slots: u64 = self.hosts.iter().map(|host| host.slots).sum();
-        let mut shown = format!("# {} hosts, {slots} slots\nhosts = [\n", self.hosts.len());
+        let mut shown = match self.hosts.len() {
+            1 => "# 1 host".to_owned(),
+            number => format!("# {number} hosts"),
+        };
+        shown.push_str(&format!(", {slots} slots\nhosts = [\n"));
         let entries: Vec<String> = self.hosts.iter().map(|host| format!("\"{host}\",")).collect();
         let width = entries.iter().map(String::len).max().unwrap_or(0);
         for (entry, host) in entries.iter().zip(&self.hosts) {

@@ -230,7 +230,7 @@ fn a_cluster_without_hosts_says_what_to_do() {
 
 #[test]
 fn failures_of_kubectl_come_with_a_remedy() {
-    let shell = |script: &str| answer_of(Command::new("/bin/sh").args(["-c", script]));
+    let shell = |script: &str| answer_of(Command::new("/bin/sh").args(["-c", script]), KUBECTL_MAX);
     assert_eq!(shell("echo '{}'"), Ok(b"{}\n".to_vec()));
     let refused = shell("echo 'E1126 01:36:45 memcache.go' >&2; echo 'no route' >&2; exit 1");
     assert_eq!(refused, Err(Failure::Refused("no route".to_owned())));
@@ -240,5 +240,16 @@ fn failures_of_kubectl_come_with_a_remedy() {
     let forbidden = "Error from server (Forbidden): nodes is forbidden: User \"me\" cannot list";
     let text = Failure::Refused(forbidden.to_owned()).with_remedy("nodes", "devtools");
     assert!(text.contains(forbidden) && text.contains("rights to list pods"), "{text}");
-    assert_eq!(answer_of(&mut Command::new("/nonexistent/kubectl")), Err(Failure::NotInstalled));
+    assert_eq!(
+        answer_of(&mut Command::new("/nonexistent/kubectl"), KUBECTL_MAX),
+        Err(Failure::NotInstalled)
+    );
+}
+
+#[test]
+fn a_kubectl_that_hangs_is_ended() {
+    let mut hanging = Command::new("/bin/sleep");
+    assert_eq!(answer_of(hanging.arg("1000"), Duration::from_millis(1)), Err(Failure::TooLong));
+    let text = Failure::TooLong.with_remedy("nodes", "devtools");
+    assert!(text.contains("kubectl get nodes"), "{text}");
 }
