@@ -144,7 +144,8 @@ fn read_aside(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<
 
 /// The message of kubectl; its log lines (`E1126 01:36:45.855890 …`) come before.
 fn last_line(stderr: &str) -> &str {
-    stderr.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("")
+    let line = stderr.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("");
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 #[cfg(test)]
