@@ -232,7 +232,8 @@ fn a_cluster_without_hosts_says_what_to_do() {
 fn failures_of_kubectl_come_with_a_remedy() {
     let shell = |script: &str| answer_of(Command::new("/bin/sh").args(["-c", script]), KUBECTL_MAX);
     assert_eq!(shell("echo '{}'"), Ok(b"{}\n".to_vec()));
-    let refused = shell("echo 'E1126 01:36:45 memcache.go' >&2; echo 'error: no route' >&2; exit 1");
+    let refused =
+        shell("echo 'E1126 01:36:45 memcache.go' >&2; echo 'error: no route' >&2; exit 1");
     assert_eq!(refused, Err(Failure::Refused("no route".to_owned())));
     let text = refused.unwrap_err().with_remedy("nodes", "devtools");
     assert!(text.contains("no route") && text.contains("--context"), "{text}");
