@@ -62,11 +62,20 @@ fn a_new_binary_is_a_small_layer_above_the_rest() {
 fn worker(image: &str, networks: &str) -> (Container, String) {
     let allow = format!("--env=ALLOW={networks}");
     let options = [&CONFINED[..], &[&allow, "--env=JOBS=2"]].concat();
-    let worker = Container::start(&options, image, &[]);
+    let worker = Container::start(&options, image, &arguments_in_kubernetes());
     let address = worker.address();
     let is_ready = || get(&address, "/readyz").is_ok_and(|answer| answer.contains(" 200 "));
     wait_until("the worker is ready", LIMIT_CALL, is_ready);
     (worker, address)
+}
+
+/// The `args` of the DaemonSet: what the manifests ask for, the worker must know.
+fn arguments_in_kubernetes() -> Vec<&'static str> {
+    let set = include_str!("../../k8s/base/daemonset.yaml");
+    let lines = set.lines().map(str::trim).skip_while(|line| *line != "args:").skip(1);
+    let arguments: Vec<&str> = lines.map_while(|line| line.strip_prefix("- ")).collect();
+    assert!(arguments.contains(&"--metrics-port=3633"), "{arguments:?}");
+    arguments
 }
 
 /// What the worker's HTTP port answers.
@@ -83,7 +92,9 @@ fn get(address: &str, path: &str) -> io::Result<String> {
 fn distcc(project: &Project, address: &str, line: &str) -> Outcome {
     let call = Call::from(format!("distcc {line}"));
     let call = call.env("DISTCC_HOSTS", address).env("DISTCC_FALLBACK", "0");
-    project.plain(call.env("DISTCC_DIR", project.beside("distcc")))
+    let folder = project.beside("distcc");
+    std::fs::create_dir_all(&folder).unwrap();
+    project.plain(call.env("DISTCC_DIR", folder))
 }
 
 #[test]
@@ -117,4 +128,9 @@ fn a_worker_in_a_container_serves_only_the_networks_of_allow() {
     let project = Project::new(&[("a.c", "int f;\n")]);
     assert!(!distcc(&project, &address, "gcc -c a.c -o a.o").ok());
     assert!(!project.exists("a.o"));
+    let metrics = get(&address, "/metrics").unwrap();
+    assert!(
+        metrics.contains("\nrcache_worker_requests_total{outcome=\"denied\"} 1\n"),
+        "{metrics}"
+    );
 }
