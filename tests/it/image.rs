@@ -12,14 +12,8 @@ use std::time::Duration;
 const HTTP_MAX: Duration = Duration::from_secs(20);
 
 /// The options under which Kubernetes runs it (k8s/base/daemonset.yaml).
-const CONFINED: [&str; 6] = [
-    "--read-only",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    "--tmpfs",
-    "/tmp",
-    "--init=false",
-];
+const CONFINED: [&str; 5] =
+    ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs", "/tmp"];
 
 #[test]
 fn the_compilers_and_the_worker_are_in_it() {
