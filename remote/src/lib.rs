@@ -6,15 +6,13 @@
 pub mod job;
 pub mod lzo;
 pub mod protocol;
-pub mod resolve;
-pub mod scheduler;
 
 pub mod call;
 pub mod customer;
-
-pub mod fleet;
 pub mod resolve;
 pub mod scheduler;
+
+pub mod fleet;
 
 pub use customer::{Customer, Trial};
 pub use job::{Job, Reply};
