@@ -5,6 +5,7 @@ use super::conversation::Conversation;
 use super::local_slots::Purpose;
 use super::unit::Unit;
 use super::{Cache, Daemon, lock, sendable};
+use crate::compilers::wire_identity;
 use crate::launcher_protocol::Run;
 use cache::compiler::Compiler;
 use cache::hasher::{Digest, KeyHasher, KeySink};
@@ -64,14 +65,7 @@ impl<'t> Toolchain<'t> {
 
     /// Who it is, for comparison.
     pub fn identity(&self) -> CompilerIdentity {
-        let name =
-            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let files = self.compiler.files.iter();
-        CompilerIdentity {
-            digest: self.compiler.digest.to_string(),
-            banner: self.compiler.banner.version.clone(),
-            files: files.map(|(path, digest)| (name(path), digest.to_string())).collect(),
-        }
+        wire_identity(self.compiler)
     }
 
     /// The words that make a worker look at its own.
