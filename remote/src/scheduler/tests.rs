@@ -204,6 +204,22 @@ fn a_slow_slot_is_passed_over_where_waiting_ends_earlier() {
 }
 
 #[test]
+fn absurd_sizes_are_waited_for_like_others() {
+    let mut fixture = Fixture::new(&[1, 1]);
+    fixture.teach(&[SECOND, 10 * SECOND]);
+    let now = fixture.now;
+    let pick = |scheduler: &mut Scheduler, candidates: &[Candidate], cost| {
+        scheduler.pick(candidates, cost, &[], 1, now)
+    };
+    let first = pick(&mut fixture.scheduler, &fixture.candidates, u64::MAX);
+    assert!(matches!(first, Verdict::Run { index: 0, .. }), "{first:?}");
+    let second = pick(&mut fixture.scheduler, &fixture.candidates, u64::MAX);
+    assert_eq!(second, Verdict::Wait { until: Some(now + LOOK_AGAIN_MAX) });
+    let third = pick(&mut fixture.scheduler, &fixture.candidates, 0);
+    assert!(matches!(third, Verdict::Run { index: 1, .. }), "{third:?}");
+}
+
+#[test]
 fn a_slow_slot_serves_in_the_middle_of_a_long_build() {
     let mut fixture = Fixture::new(&[2, 2]);
     fixture.teach(&[SECOND, 5 * SECOND]);
