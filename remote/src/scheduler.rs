@@ -3,12 +3,12 @@
 //! As long as nothing is known of the hosts it goes as in distcc: breadth-first by slot, in list order
 //! inside a slot. Then it goes by the time that each host is expected to need:
 //!
-//! - Of the hosts with a free slot, the fastest; those that are [`SIMILAR`] to it as in distcc.
+//! - Of the hosts with a free slot, the fastest; those that are `SIMILAR` to it as in distcc.
 //! - A free slot of a slow host is left alone where waiting for a fast one is expected to end
 //!   earlier, for this compile or for the last of those that wait behind it.
 //! - Nobody knows how long a build goes on, but one that has been busy for a time `T` is likely
 //!   to go on for as long again. So a slow slot is taken where it is needed for a small share of
-//!   `T` only ([`SLOW_SHARE`]): whenever the build ends, its tail is then no longer than that.
+//!   `T` only (`SLOW_SHARE`): whenever the build ends, its tail is then no longer than that.
 //! - What is left on slow hosts at the end is cut short by a second run ([`Scheduler::repeat`]).
 //!
 //! A host that failed is backed off, then tried with one compile.
@@ -43,8 +43,10 @@ const SLOW_SHARE: f64 = 0.3;
 const REPEAT_GAIN: f64 = 2.0;
 /// … and to save this much.
 const REPEAT_SAVING: Duration = Duration::from_millis(500);
-/// Who waits for a fast slot looks again no sooner than this.
+/// Who waits for a fast slot looks again no sooner than this …
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
+/// … and no later: what was expected may have turned out wrong.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// An address that may compile, with the slots that the host list of the call gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,7 +316,8 @@ impl Scheduler {
         let rounds = waiting.max(1).div_ceil(releases.len().max(1)) - 1;
         let position = (waiting.max(1) - 1) % releases.len().max(1);
         let wait = releases.get(position)? + rounds as f64 * fastest;
-        let soon = Duration::from_secs_f64(releases[0]).max(LOOK_AGAIN_MIN);
+        let soon = releases[0].clamp(LOOK_AGAIN_MIN.as_secs_f64(), LOOK_AGAIN_MAX.as_secs_f64());
+        let soon = Duration::from_secs_f64(soon);
         (wait + fastest < chosen.seconds).then(|| now + soon)
     }
 

@@ -90,6 +90,7 @@ impl Build {
         Build { nodes: slots.iter().map(node).collect(), units, cores, parallel }
     }
 
+    /// When each unit is preprocessed at the earliest.
     fn arrivals(&self) -> Vec<Time> {
         let mut cores: BinaryHeap<Reverse<Time>> =
             (0..self.cores).map(|_| Reverse(Time::ZERO)).collect();
@@ -98,9 +99,7 @@ impl Build {
             cores.push(Reverse(free + unit.preprocess));
             free + unit.preprocess
         };
-        let mut arrivals: Vec<Time> = self.units.iter().map(arrival).collect();
-        arrivals.sort();
-        arrivals
+        self.units.iter().map(arrival).collect()
     }
 
     /// No scheduler is faster: not even one that cuts compiles into pieces and moves these about at
@@ -110,8 +109,9 @@ impl Build {
         let fastest = self.nodes.iter().map(|node| node.speed).fold(0.0, f64::max);
         let alone =
             |(unit, arrival): (&Unit, &Time)| arrival.as_secs_f64() + unit.compile / fastest;
-        let arrivals = self.arrivals();
+        let mut arrivals = self.arrivals();
         let longest = self.units.iter().zip(&arrivals).map(alone).fold(0.0, f64::max);
+        arrivals.sort();
         let edges = self.nodes.iter().flat_map(|node| [node.from, node.until]);
         let times: BTreeSet<Time> = arrivals.iter().copied().chain(edges).collect();
         let times: Vec<Time> = times.into_iter().collect();

@@ -1,6 +1,7 @@
 //! The rules of the scheduler, one by one.
 
 use super::*;
+use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The text of a compile that takes a second on the hosts of these tests.
@@ -203,6 +204,22 @@ fn a_slow_slot_is_passed_over_where_waiting_ends_earlier() {
 }
 
 #[test]
+fn absurd_sizes_are_waited_for_like_others() {
+    let mut fixture = Fixture::new(&[1, 1]);
+    fixture.teach(&[SECOND, 10 * SECOND]);
+    let now = fixture.now;
+    let pick = |scheduler: &mut Scheduler, candidates: &[Candidate], cost| {
+        scheduler.pick(candidates, cost, &[], 1, now)
+    };
+    let first = pick(&mut fixture.scheduler, &fixture.candidates, u64::MAX);
+    assert!(matches!(first, Verdict::Run { index: 0, .. }), "{first:?}");
+    let second = pick(&mut fixture.scheduler, &fixture.candidates, u64::MAX);
+    assert_eq!(second, Verdict::Wait { until: Some(now + LOOK_AGAIN_MAX) });
+    let third = pick(&mut fixture.scheduler, &fixture.candidates, 0);
+    assert!(matches!(third, Verdict::Run { index: 1, .. }), "{third:?}");
+}
+
+#[test]
 fn a_slow_slot_serves_in_the_middle_of_a_long_build() {
     let mut fixture = Fixture::new(&[2, 2]);
     fixture.teach(&[SECOND, 5 * SECOND]);
@@ -304,4 +321,52 @@ fn addresses_without_runs_are_forgotten() {
     assert_eq!(reports[0].address, address(0));
     fixture.end(busy, Ended::Completed);
     assert_eq!(fixture.report(0).completed, 1);
+}
+
+proptest! {
+    /// Whatever happens, no host gets more than its slots, and every slot comes back.
+    #[test]
+    fn slots_are_never_lost_nor_exceeded(
+        slots in proptest::collection::vec(0..4_usize, 1..4),
+        steps in proptest::collection::vec((0..8_u8, 0..8_usize, 0..40_u64), 0..120),
+    ) {
+        let mut fixture = Fixture::new(&slots);
+        let candidates = fixture.candidates.clone();
+        let mut running: Vec<(usize, Ticket)> = Vec::new();
+        for (kind, which, seconds) in steps {
+            fixture.wait(Duration::from_millis(250 * seconds));
+            let at = which % running.len().max(1);
+            match kind {
+                0..4 => match fixture.pick() {
+                    Verdict::Run { index, ticket } => running.push((index, ticket)),
+                    Verdict::Wait { until } => {
+                        prop_assert!(until.is_none_or(|until| until > fixture.now));
+                        prop_assert!(!running.is_empty());
+                    }
+                    Verdict::Nobody => {}
+                },
+                4 if !running.is_empty() => {
+                    let ticket = running[at].1;
+                    let second = fixture.scheduler.repeat(ticket, &candidates, &[], fixture.now);
+                    if let Some((index, ticket)) = second {
+                        prop_assert_ne!(index, running[at].0);
+                        running.push((index, ticket));
+                    }
+                }
+                _ if running.is_empty() => {}
+                kind => {
+                    let endings = [Ended::Completed, Ended::HostFailed, Ended::Cancelled];
+                    fixture.end(running.swap_remove(at).1, endings[usize::from(kind) - 5]);
+                }
+            }
+            for (index, slots) in slots.iter().enumerate() {
+                let used = running.iter().filter(|(host, _)| *host == index).count();
+                prop_assert!(used <= *slots, "{used} of {slots}");
+            }
+        }
+        for (_, ticket) in running {
+            fixture.end(ticket, Ended::Cancelled);
+        }
+        prop_assert!(fixture.scheduler.reports(fixture.now).iter().all(|host| host.in_flight == 0));
+    }
 }
