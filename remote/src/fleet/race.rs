@@ -143,7 +143,8 @@ impl<'f> Race<'_, 'f> {
     fn repeat(&mut self) -> Option<Rival<'f>> {
         let targets = self.fleet.targets(self.order.hosts, self.customer).ok()?;
         let mut state = self.fleet.lock();
-        if state.queue.waiting() > 0 {
+        let (waiting, ticket) = (state.queue.waiting(), self.slot.ticket);
+        if !state.scheduler.late(waiting, Instant::now()).contains(&ticket) {
             return None;
         }
         let compiler = &self.order.compiler.digest;
@@ -156,7 +157,6 @@ impl<'f> Race<'_, 'f> {
             })
             .collect();
         let candidates: Vec<_> = known.iter().map(|(target, _)| target.candidate()).collect();
-        let ticket = self.slot.ticket;
         let (index, ticket) = state.scheduler.repeat(ticket, &candidates, &[], Instant::now())?;
         drop(state);
         let (target, kind) = &known[index];
