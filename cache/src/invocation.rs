@@ -60,6 +60,9 @@ pub struct Depfile {
     pub system_headers: bool,
     /// Whether the rule's targets are given by `-MT` or `-MQ`; else they come from the output's name.
     pub has_explicit_target: bool,
+    /// Whether the rule's target is the operand of `-o`, where there is one. gcc leaves that out of
+    /// what it hands on with `-Wp,`.
+    pub target_is_output: bool,
 }
 
 /// What part an argument plays.
@@ -261,12 +264,15 @@ impl Invocation {
         }
         if !through_preprocessor {
             words.extend(["-MF".into(), file.to_owned()]);
-            // The driver does the same for a compile, but not for a preprocessor run.
-            if !depfile.has_explicit_target
-                && let Some(output) = &self.output
-            {
-                words.extend(["-MQ".into(), output.as_os_str().to_owned()]);
-            }
+        }
+        // The driver does the same for a compile, but not for a preprocessor run; which, as a
+        // compile without `-o`, names the object.
+        let named = self.arguments.iter().any(|argument| argument.role == Role::Output);
+        if named
+            && depfile.target_is_output
+            && let Some(output) = &self.output
+        {
+            words.extend(["-MQ".into(), output.as_os_str().to_owned()]);
         }
         words
     }

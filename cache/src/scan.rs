@@ -8,6 +8,7 @@
 mod assembler;
 mod condition;
 mod directive;
+mod pragma;
 mod text;
 mod time;
 
@@ -99,6 +100,13 @@ pub struct Scan {
     pub macro_state: bool,
     /// `__COUNTER__`.
     pub counter: bool,
+    /// gcc's pragmas that change which macros there are, or which names may stand in text: a
+    /// preprocessor run that leaves text alone does not obey them.
+    pub option_pragma: bool,
+    /// Pragmas in whose operands macros are expanded: `message` and `redefine_extname`.
+    pub expanded_pragma: bool,
+    /// The same for `omp` and `acc`.
+    pub parallel_pragma: bool,
     /// Lines that could be C++20 module directives, or clang's pragmas for modules.
     pub module_directives: bool,
     /// `ccache:disable` or `rcache:disable` near the start.
@@ -196,6 +204,7 @@ fn scan_spliced(text: &[u8], scan: &mut Scan) {
     directive::find(text, scan);
     condition::find(text, scan);
     time::find(text, scan);
+    pragma::find(text, scan);
     scan.assembler_includes |= assembler::may_include(text);
     scan.column_builtins |= COLUMN_BUILTINS.iter().any(|word| word.find(text).is_some());
     scan.macro_state |= MACRO_STATE.iter().any(|word| word.find(text).is_some());
@@ -224,8 +233,8 @@ static COLUMN_BUILTINS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
 /// Without their leading underscores, for the same reason.
 static MACRO_STATE: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
     [
-        Finder::new(b"BASE_FILE__"),
-        Finder::new(b"INCLUDE_LEVEL__"),
+        Finder::new(b"BASE_FILE"),
+        Finder::new(b"INCLUDE_LEVEL"),
         Finder::new(b"push_macro"),
         Finder::new(b"pop_macro"),
     ]

@@ -270,8 +270,12 @@ fn a_preprocessor_run_writes_the_dependency_file_of_the_compile() {
     assert_eq!(depfile("-c x.c"), "-MD -MF d");
     assert_eq!(depfile("-MMD -MP -c x.c -o o/x.o"), "-MMD -MP -MF d -MQ o/x.o");
     assert_eq!(depfile("-MD -MFx.d -MQ y -c x.c -o x.o"), "-MD -MQ y -MF d");
-    assert_eq!(depfile("-MD -MF x.d -c s/x.c"), "-MD -MF d -MQ x.o");
+    assert_eq!(depfile("-MD -MF x.d -c s/x.c"), "-MD -MF d");
+    assert_eq!(depfile("-MD -S s/x.c"), "-MD -MF d");
+    assert_eq!(depfile("-MD -S s/x.c -o x.s"), "-MD -MF d -MQ x.s");
     assert_eq!(depfile("-Wp,-MMD,.x.d -c x.c -o o/x.o"), "-Wp,-MMD,d");
+    let depfile = |call: &str| text(&clang(call).depfile_arguments("d".as_ref()));
+    assert_eq!(depfile("-Wp,-MMD,.x.d -c x.c -o o/x.o"), "-Wp,-MMD,d -MQ o/x.o");
 }
 
 #[test]

@@ -1623,7 +1623,7 @@ pub const TABLE: &[Row] = &[
     flag("-traditional-cpp").with(LOCAL),
     flag("-trigraphs"),
     separate("-u").does(Link),
-    flag("-undef").does(Macro),
+    flag("-undef").does(Macro).with(LOCAL),
     joined("-unwindlib=").does(Target).with(CLANG),
     flag("-v").does(Refuse(Counter::UnsupportedCompilerOption)).with(OFF_IS_HARMLESS),
     flag("-verify-pch").does(Refuse(Counter::CouldNotUsePrecompiledHeader)).with(OFF_IS_HARMLESS),

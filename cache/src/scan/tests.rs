@@ -318,3 +318,33 @@ fn a_keyword_in_a_string_is_no_piece_of_a_directive() {
     assert!(scan(b"asm(\".\" \"inc\" \"bin \\\"f\\\"\");").assembler_includes);
     assert!(scan(b"#define N \"inc\"\nasm(\".\" N \"bin f\");").assembler_includes);
 }
+
+#[test]
+fn pragmas_that_a_preprocessor_run_loses() {
+    let seen = |text: &str| {
+        let scan = scan(text.as_bytes());
+        (scan.option_pragma, scan.expanded_pragma, scan.parallel_pragma)
+    };
+    assert_eq!(seen("#pragma GCC target(\"avx2\")\n"), (true, false, false));
+    assert_eq!(seen("_Pragma(\"GCC push_options\")\n"), (true, false, false));
+    assert_eq!(seen("DO(GCC /* x */ optimize 3)\n"), (true, false, false));
+    assert_eq!(seen("#pragma GCC poison name\n"), (true, false, false));
+    assert_eq!(seen(" # pragma message \"x\"\n"), (false, true, false));
+    assert_eq!(seen("#pragma redefine_extname a b\n"), (false, true, false));
+    assert_eq!(seen("#pragma omp parallel\n"), (false, false, true));
+    for kept in
+        ["#pragma once\n", "#pragma GCC diagnostic push\n", "NO_GCC target\n", "GCC targets\n"]
+    {
+        assert_eq!(seen(kept), (false, false, false), "{kept}");
+    }
+}
+
+#[test]
+fn macros_that_are_put_together() {
+    for text in ["P(__BASE_, FILE__)", "P(__BASE_FILE, __)", "P(__INCLUDE_LEV, EL__)"] {
+        assert!(scan(text.as_bytes()).macro_state, "{text}");
+    }
+    assert!(scan(b"P(__COUN, TER__)").counter);
+    let plain = scan(b"f(__FILE__, SOME_FILE, A_LEVEL, A_COUNTER);");
+    assert!(!plain.macro_state && !plain.counter);
+}

@@ -1,4 +1,5 @@
-//! Finds the macros whose value is the moment of the compile, whole or in pieces to be pasted.
+//! Finds the macros whose value is the moment of the compile, whole or in pieces to be pasted; and
+//! pieces of others that are lost in a text whose includes alone are resolved.
 
 use std::sync::LazyLock;
 
@@ -8,13 +9,18 @@ use super::Scan;
 use super::text::{is_blank, is_word, line_start, word_at};
 
 const NAMES: [&[u8]; 3] = [b"__DATE__", b"__TIME__", b"__TIMESTAMP__"];
-const NAME_BYTES_MAX: usize = b"__TIMESTAMP__".len();
+const STATE_NAMES: [&[u8]; 2] = [b"__BASE_FILE__", b"__INCLUDE_LEVEL__"];
+const COUNTER_NAMES: [&[u8]; 1] = [b"__COUNTER__"];
+const NAME_BYTES_MAX: usize = b"__INCLUDE_LEVEL__".len();
 
 static DATE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"__DATE__"));
 static TIME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"__TIME__"));
 static TIMESTAMP: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"__TIMESTAMP__"));
 static ENDS: LazyLock<[Finder<'static>; 2]> =
     LazyLock::new(|| [Finder::new(b"E_"), Finder::new(b"P_")]);
+static STATE_ENDS: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [Finder::new(b"E_"), Finder::new(b"L_")]);
+static COUNTER_ENDS: LazyLock<[Finder<'static>; 1]> = LazyLock::new(|| [Finder::new(b"R_")]);
 static UNDEF: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"undef"));
 static PASTE: LazyLock<[Finder<'static>; 2]> =
     LazyLock::new(|| [Finder::new(b"##"), Finder::new(b"%:%:")]);
@@ -25,8 +31,14 @@ pub(super) fn find(text: &[u8], scan: &mut Scan) {
     scan.time |= has_word(text, &TIME);
     scan.timestamp |= has_word(text, &TIMESTAMP);
     scan.may_build_time_macro = scan.may_build_time_macro
-        || ENDS.iter().any(|end| end.find_iter(text).any(|at| is_last_piece(text, at)))
+        || has_last_piece(text, &NAMES, &*ENDS)
         || pastes_underscores(text);
+    scan.macro_state = scan.macro_state || has_last_piece(text, &STATE_NAMES, &*STATE_ENDS);
+    scan.counter = scan.counter || has_last_piece(text, &COUNTER_NAMES, &*COUNTER_ENDS);
+}
+
+fn has_last_piece(text: &[u8], names: &[&[u8]], ends: &[Finder<'static>]) -> bool {
+    ends.iter().any(|end| end.find_iter(text).any(|at| is_last_piece(text, at, names)))
 }
 
 fn has_word(text: &[u8], finder: &Finder) -> bool {
@@ -38,9 +50,10 @@ fn has_word(text: &[u8], finder: &Finder) -> bool {
     })
 }
 
-/// Whether the word around the `E_` or `P_` at `at` is a part of a name that can come last, or last
-/// but for an underscore: every way to paste a name has one, or has underscores alone at its end.
-fn is_last_piece(text: &[u8], at: usize) -> bool {
+/// Whether the word around a letter and its underscore at `at` is a part of a name that can come last,
+/// or last but for an underscore: every way to paste a name has one, or has underscores alone at its
+/// end.
+fn is_last_piece(text: &[u8], at: usize, names: &[&[u8]]) -> bool {
     let end = at + 1 + text[at + 1..].iter().take_while(|byte| **byte == b'_').count();
     if end - at > 3 || text.get(end).copied().is_some_and(is_word) {
         return false;
@@ -48,7 +61,7 @@ fn is_last_piece(text: &[u8], at: usize) -> bool {
     let letters = text[..at + 1].iter().rev().take(NAME_BYTES_MAX + 1);
     let start = at + 1 - letters.take_while(|byte| is_word(**byte)).count();
     let piece = &text[start..end];
-    NAMES.iter().any(|name| {
+    names.iter().any(|name| {
         piece.len() < name.len()
             && (name.ends_with(piece) || name[..name.len() - 1].ends_with(piece))
     })

@@ -26,6 +26,9 @@ use std::sync::{Arc, Mutex};
 /// From gcc 11 on, raw strings and splices survive `-fdirectives-only` (gcc's PR 88475).
 const GCC_SINCE: u32 = 11;
 
+/// From gcc 13 on, pragmas whose operands are expanded survive `-fdirectives-only`.
+const GCC_PRAGMAS_SINCE: u32 = 13;
+
 /// From clang 13 on, `-fdebug-compilation-dir=` is an option of the driver.
 const CLANG_SINCE: u32 = 13;
 
@@ -76,6 +79,9 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     if !unit.config.prefix_command.is_empty() {
         return stay("prefix_command");
     }
+    if unit.compiler.banner.family == Family::Clang && maps_macros(unit) {
+        return stay("a map of paths for __FILE__, which clang ignores in a preprocessed text");
+    }
     let c_language = matches!(invocation.language.preprocessed(), Language::CPreprocessed);
     if c_language && driver_name(&unit.call.compiler).as_bytes().ends_with(b"++") {
         return stay("C under a driver for C++");
@@ -85,6 +91,14 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     }
     let all = std::iter::once(unit.scan.as_ref()).chain(&unit.definitions);
     all.into_iter().find_map(|scan| unsendable(unit, scan)).and_then(stay)
+}
+
+fn maps_macros(unit: &Unit) -> bool {
+    let mut words = unit.invocation.arguments.iter().flat_map(|argument| &argument.words);
+    words.any(|word| {
+        let word = word.as_bytes();
+        word.starts_with(b"-fmacro-prefix-map") || word.starts_with(b"-ffile-prefix-map")
+    })
 }
 
 fn form(unit: &Unit) -> Option<Form> {
@@ -109,11 +123,30 @@ fn unsendable(unit: &Unit, scan: &Scan) -> Option<&'static str> {
         Some("macros that are pushed, or that name the source")
     } else if scan.counter && clang {
         Some("__COUNTER__, which clang also counts in conditions")
+    } else if !clang && loses_pragma(unit, scan) {
+        Some("a pragma that gcc does not leave as it is")
     } else if scan.embed || scan.pragma_dependency || scan.module_directives {
         Some("a directive that reads a file")
     } else {
         None
     }
+}
+
+fn loses_pragma(unit: &Unit, scan: &Scan) -> bool {
+    let parallel = || {
+        let mut words = unit.invocation.arguments.iter().flat_map(|argument| &argument.words);
+        words.any(|word| {
+            word.as_bytes().starts_with(b"-fopenmp") || word.as_bytes().starts_with(b"-fopenacc")
+        })
+    };
+    let lost = scan.expanded_pragma || scan.parallel_pragma && parallel();
+    scan.option_pragma || lost && unit.compiler.banner.version_major < GCC_PRAGMAS_SINCE
+}
+
+/// gcc's own headers switch the target on for their own functions, and off again.
+fn is_of_gcc(path: &Path) -> bool {
+    let folders: Vec<&OsStr> = path.iter().rev().skip(1).take(4).collect();
+    matches!(folders[..], [include, _, _, gcc] if include == "include" && gcc == "gcc")
 }
 
 /// Makes the text, in one preprocessor run; in none where the lookup has made one that will do.
@@ -152,10 +185,7 @@ pub fn make(
         let Ok((_, scan)) = daemon.memo.scanned(&unit.here, path, unit.now) else {
             return stay("a file that was read is gone");
         };
-        let named = !scan.line_files.is_empty() || scan.opaque_line;
-        if let Some(why) =
-            unsendable(unit, &scan).or((named && lists_user_files(unit)).then_some("#line"))
-        {
+        if let Some(why) = unsendable_file(unit, path, &scan) {
             return stay(why);
         }
     }
@@ -168,6 +198,14 @@ pub fn make(
     }
     let rule = unit.invocation.depfile.is_some().then_some(rule);
     Ok(Ok(Sendable { text, options: options(unit, form), rule, files, start }))
+}
+
+fn unsendable_file(unit: &Unit, path: &Path, scan: &Scan) -> Option<&'static str> {
+    if scan.option_pragma && is_of_gcc(path) {
+        return unsendable(unit, &Scan { option_pragma: false, ..scan.clone() });
+    }
+    let named = !scan.line_files.is_empty() || scan.opaque_line;
+    unsendable(unit, scan).or((named && lists_user_files(unit)).then_some("#line"))
 }
 
 /// The text of the lookup, where tokens alone decide.
@@ -250,14 +288,16 @@ fn files(unit: &Unit, text: &[u8], rule: &[u8]) -> Option<Vec<PathBuf>> {
 }
 
 /// Puts clang's own macros where gcc has them in its text: behind the mark that names the source.
-/// clang's text begins with a mark that names no file.
+/// clang's text begins with a mark that names no file. The first mark is also the unit's name in the
+/// debug information, where clang leaves `./` out.
 fn put_before(source: &Path, predefined: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     let rest = text.strip_prefix(b"# 1 \"<built-in>\"\n")?;
     let name = source.as_os_str().as_bytes();
     if name.iter().any(|byte| matches!(byte, b'"' | b'\\' | b'\n') || !byte.is_ascii()) {
         return None;
     }
-    let enter = [b"# 1 \"", name, b"\"\n# 1 \"<built-in>\" 1\n"].concat();
+    let unit = name.strip_prefix(b"./").unwrap_or(name);
+    let enter = [b"# 1 \"", unit, b"\"\n# 1 \"<built-in>\" 1\n"].concat();
     let leave = [b"# 1 \"", name, b"\" 2\n"].concat();
     Some([&enter, predefined, &leave, rest].concat())
 }

@@ -171,7 +171,13 @@ impl Call<'_> {
                 _ => return bad("-MD without -MF"),
             },
         };
-        Ok(Some(Depfile { path, system_headers, has_explicit_target: words.target }))
+        let handed_on = words.through_preprocessor.is_some();
+        Ok(Some(Depfile {
+            path,
+            system_headers,
+            has_explicit_target: words.target,
+            target_is_output: !words.target && !(handed_on && self.context.family == Family::Gcc),
+        }))
     }
 
     fn decide_side_outputs(
