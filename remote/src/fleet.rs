@@ -13,7 +13,7 @@ use crate::customer::Customer;
 use crate::protocol::identity::CompilerIdentity;
 use crate::scheduler::{Candidate, Ended, Scheduler, Ticket};
 use crate::{Job, Reply};
-use acquaintance::{Acquaintance, Book, Kind};
+use acquaintance::{Acquaintance, Book, Kind, Standing};
 use config::host_list::{Host, HostList};
 use names::Names;
 use queue::{Place, Queue};
@@ -99,9 +99,23 @@ impl Drop for Slot<'_> {
 }
 
 impl Fleet {
-    /// Whether a list names anybody but this machine.
-    pub fn is_any(hosts: &HostList) -> bool {
-        hosts.hosts.iter().any(|host| matches!(host, Host::Tcp { down: false, .. }))
+    /// Whether some host of the list could do a job for this compiler now; also where that was not
+    /// found out yet.
+    pub fn has_hope(&self, hosts: &HostList, compiler: &str) -> bool {
+        let now = Instant::now();
+        let is_usable = |state: &State, address| {
+            !matches!(state.book.standing(address, compiler, now), Standing::Other(_))
+                && !state.scheduler.is_backed_off(address, now)
+        };
+        hosts.hosts.iter().any(|host| match host {
+            Host::Tcp { name, port, down: false, .. } => {
+                let addresses = self.names.known(name, *port);
+                let state = self.lock();
+                addresses.is_empty() && self.names.why_none(name, *port).is_none()
+                    || addresses.into_iter().any(|address| is_usable(&state, address))
+            }
+            _ => false,
+        })
     }
 
     /// Has the job done by a host of the list; waits for a slot as long as it takes.

@@ -228,6 +228,12 @@ impl Scheduler {
         (needed < remaining).then(|| (index, self.take(address, cost, now)))
     }
 
+    /// Whether an address is not to be used now because it failed.
+    pub fn is_backed_off(&self, address: SocketAddr, now: Instant) -> bool {
+        let host = self.hosts.get(&address);
+        host.is_some_and(|host| host.backing_off_until(now).is_some())
+    }
+
     /// Every address that was used, in order.
     pub fn reports(&self, now: Instant) -> Vec<HostReport> {
         let mut reports: Vec<HostReport> = self

@@ -8,6 +8,7 @@ use super::text::Text;
 use super::toolchain::{Here, Toolchain, Trials};
 use super::unit::Unit;
 use super::{Cache, Daemon, lock};
+use crate::compilers::wire_identity;
 use cache::entry::{Entry, Part, PartKind};
 use cache::hasher::Digest;
 use cache::invocation::Phase;
@@ -15,7 +16,8 @@ use cache::object;
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs;
 use cache::search::SearchPath;
-use remote::fleet::{Fleet, Order, Outcome, Slot};
+use remote::fleet::{Order, Outcome, Slot};
+use remote::protocol::request;
 use remote::{Customer, Job, Reply, Trial};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -45,7 +47,27 @@ pub enum Elsewhere<'f> {
     Here(Option<Slot<'f>>),
 }
 
-/// Has the unit compiled by a host of its list.
+/// Whether the unit can go to a host at all, as far as that is known before it is preprocessed.
+pub fn may_leave(daemon: &Daemon, unit: &Unit) -> bool {
+    let hosts = &unit.config.hosts;
+    if !daemon.fleet.has_hope(hosts, &wire_identity(&unit.compiler).digest) {
+        return false;
+    }
+    let why = match daemon.memory.is_chatty(unit) {
+        true => Some(StaysHere("it printed something the last time".to_owned())),
+        false => sendable::stays_here(unit),
+    };
+    note_stay(unit, why.as_ref());
+    why.is_none()
+}
+
+fn note_stay(unit: &Unit, why: Option<&StaysHere>) {
+    if let Some(StaysHere(why)) = why {
+        tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
+    }
+}
+
+/// Has a unit that may leave compiled by a host of its list.
 pub fn compile<'d>(
     daemon: &'d Daemon,
     conversation: &mut Conversation,
@@ -55,21 +77,18 @@ pub fn compile<'d>(
     search: Option<Arc<SearchPath>>,
 ) -> Result<Elsewhere<'d>, Stop> {
     let hosts = &unit.config.hosts;
-    if !Fleet::is_any(hosts) || daemon.memory.is_chatty(unit) {
-        return Ok(Elsewhere::Here(None));
-    }
-    let stays = match sendable::stays_here(unit) {
-        Some(why) => Err(why),
-        None => sendable::make(daemon, conversation, cache, unit, text)?,
-    };
-    let sendable = match stays {
+    let sendable = match sendable::make(daemon, conversation, cache, unit, text)? {
         Ok(sendable) => sendable,
-        Err(StaysHere(why)) => {
-            tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
+        Err(why) => {
+            note_stay(unit, Some(&why));
             return Ok(Elsewhere::Here(None));
         }
     };
     let (job, sendable) = job(unit, sendable);
+    if let Err(why) = request::check(&job) {
+        note_stay(unit, Some(&StaysHere(why.to_string())));
+        return Ok(Elsewhere::Here(None));
+    }
     let toolchain = Toolchain::of(unit);
     let (identity, identify) = (toolchain.identity(), toolchain.identify_words());
     let order = Order {
@@ -171,7 +190,8 @@ impl Customer for Waiting<'_> {
     fn trial(&mut self) -> io::Result<Option<Arc<Trial>>> {
         let unit = self.unit;
         let toolchain = Toolchain::of(unit);
-        let here = Here { daemon: self.daemon, cache: self.cache, slots: unit.config.local_slots };
+        let here =
+            Here { daemon: self.daemon, cache: self.cache, slots: unit.config.compile_slots() };
         toolchain.trial(&here, self.conversation)
     }
 

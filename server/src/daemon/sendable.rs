@@ -132,7 +132,7 @@ pub fn make(
         return Ok(as_it_is(unit));
     }
     let start = Start::after(&unit.source.stamp);
-    let limit = unit.config.local_slots;
+    let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
     let mut captured = conversation.run(order(unit, form), 1)?;
     drop(slot);

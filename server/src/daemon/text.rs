@@ -46,7 +46,7 @@ pub fn preprocess(
     cache: &Cache,
     unit: &Unit,
 ) -> Result<Text, Stop> {
-    let limit = unit.config.local_slots;
+    let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
     let start = Start::after(&unit.source.stamp);
     let words = unit.invocation.preprocess_arguments();
