@@ -142,6 +142,7 @@ impl Rival {
                 ("RCACHE_DIR", self.cache().into()),
                 ("XDG_CONFIG_HOME", below("config")),
                 ("XDG_RUNTIME_DIR", below("run")),
+                ("DISTCC_HOSTS", "".into()),
             ],
             Kind::Ccache => vec![
                 ("CCACHE_DIR", self.cache().into()),

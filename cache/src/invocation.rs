@@ -164,8 +164,10 @@ pub struct Invocation {
     pub native: bool,
     /// Whether an output holds the command line, so that no option may be added.
     pub records_command_line: bool,
-    /// Whether it may be compiled on another machine.
+    /// Whether it may be compiled on another machine, as it is.
     pub remote: bool,
+    /// The same, once the options for this machine's processor are replaced by what they mean here.
+    pub remote_if_resolved: bool,
     /// Whether the user forces or forbids colour in diagnostics.
     pub explicit_colour: bool,
     /// The operands of `-include` and `-imacros`, in order.
@@ -214,11 +216,59 @@ impl Invocation {
     }
 
     /// The words for compiling the preprocessed source elsewhere, without input, output, phase and
-    /// all that preprocessing has settled.
-    pub fn remote_arguments(&self) -> Vec<OsString> {
+    /// all that preprocessing has settled. `native` stands for the target options where the call
+    /// asks for this machine's processor.
+    pub fn remote_arguments(&self, native: &[String]) -> Vec<OsString> {
         // Words for the linker stay, since clang warns that it does not use them.
-        let kept = |role| matches!(role, Role::Key | Role::Target | Role::Colour | Role::Link);
-        self.words(kept)
+        let kept = |argument: &Argument| match argument.role {
+            Role::Target => !self.native && !is_sysroot(&argument.words[0]),
+            role => matches!(role, Role::Key | Role::Colour | Role::Link),
+        };
+        let native = native.iter().filter(|_| self.native).map(OsString::from);
+        native.chain(self.words_where(kept)).collect()
+    }
+
+    /// The target words with which another machine finds the same tools.
+    pub fn remote_target_arguments(&self) -> Vec<OsString> {
+        self.words_where(|argument| {
+            argument.role == Role::Target && !self.native && !is_sysroot(&argument.words[0])
+        })
+    }
+
+    /// The words that make a preprocessor run write this call's dependency file to `file`; without
+    /// one, those that list all files read.
+    pub fn depfile_arguments(&self, file: &OsStr) -> Vec<OsString> {
+        let Some(depfile) = &self.depfile else {
+            return vec!["-MD".into(), "-MF".into(), file.to_owned()];
+        };
+        let mut words = Vec::new();
+        let mut through_preprocessor = false;
+        let dependency = self.arguments.iter().filter(|argument| argument.role == Role::Dependency);
+        for argument in dependency {
+            let first = argument.words[0].as_encoded_bytes();
+            if first.starts_with(b"-MF") {
+                continue;
+            }
+            if let Some(style) = ["-Wp,-MD,", "-Wp,-MMD,"]
+                .into_iter()
+                .find(|style| first.starts_with(style.as_bytes()))
+            {
+                through_preprocessor = true;
+                words.push([OsStr::new(style), file].into_iter().collect());
+                continue;
+            }
+            words.extend(argument.words.iter().cloned());
+        }
+        if !through_preprocessor {
+            words.extend(["-MF".into(), file.to_owned()]);
+            // The driver does the same for a compile, but not for a preprocessor run.
+            if !depfile.has_explicit_target
+                && let Some(output) = &self.output
+            {
+                words.extend(["-MQ".into(), output.as_os_str().to_owned()]);
+            }
+        }
+        words
     }
 
     fn words(&self, kept: impl Fn(Role) -> bool) -> Vec<OsString> {
@@ -229,6 +279,11 @@ impl Invocation {
         let kept = self.arguments.iter().filter(|argument| kept(argument));
         kept.flat_map(|argument| argument.words.iter().cloned()).collect()
     }
+}
+
+/// Where headers and libraries are: preprocessing has settled that.
+fn is_sysroot(word: &OsStr) -> bool {
+    word.as_encoded_bytes().starts_with(b"--sysroot")
 }
 
 /// The options besides those of the search itself that change the include path: clang looks in other

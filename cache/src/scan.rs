@@ -94,6 +94,11 @@ pub struct Scan {
     pub assembler_includes: bool,
     /// Builtins whose value is not in the preprocessed tokens (columns, functions).
     pub column_builtins: bool,
+    /// `__BASE_FILE__`, `__INCLUDE_LEVEL__`, or the pragmas that push and pop macros: what they mean
+    /// is lost in a text whose includes alone are resolved.
+    pub macro_state: bool,
+    /// `__COUNTER__`.
+    pub counter: bool,
     /// Lines that could be C++20 module directives, or clang's pragmas for modules.
     pub module_directives: bool,
     /// `ccache:disable` or `rcache:disable` near the start.
@@ -193,6 +198,8 @@ fn scan_spliced(text: &[u8], scan: &mut Scan) {
     time::find(text, scan);
     scan.assembler_includes |= assembler::may_include(text);
     scan.column_builtins |= COLUMN_BUILTINS.iter().any(|word| word.find(text).is_some());
+    scan.macro_state |= MACRO_STATE.iter().any(|word| word.find(text).is_some());
+    scan.counter |= COUNTER.find(text).is_some();
 }
 
 struct Words {
@@ -213,6 +220,18 @@ static COLUMN_BUILTINS: LazyLock<[Finder<'static>; 3]> = LazyLock::new(|| {
         Finder::new(b"source_location"),
     ]
 });
+
+/// Without their leading underscores, for the same reason.
+static MACRO_STATE: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
+    [
+        Finder::new(b"BASE_FILE__"),
+        Finder::new(b"INCLUDE_LEVEL__"),
+        Finder::new(b"push_macro"),
+        Finder::new(b"pop_macro"),
+    ]
+});
+
+static COUNTER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"COUNTER__"));
 
 #[cfg(test)]
 mod tests;

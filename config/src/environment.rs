@@ -21,6 +21,10 @@ pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Where sockets are kept (same source).
 pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// The host list, distcc's way of giving it.
+pub const DISTCC_HOSTS: &str = "DISTCC_HOSTS";
+/// Where distcc keeps its host list, in place of `~/.distcc`.
+pub const DISTCC_DIR: &str = "DISTCC_DIR";
 /// Networks that may use a worker, in addition to those of its command line.
 pub const ALLOW: &str = "ALLOW";
 /// Compiles that a worker runs at one time, where its command line does not say.

@@ -3,7 +3,7 @@
 use crate::environment::{Lookups, XDG_CACHE_HOME};
 use crate::error::nearest;
 use crate::units::{ByteSize, Span};
-use crate::{CompilerCheck, Config, Level, Sloppiness, words};
+use crate::{CompilerCheck, Config, HostList, Level, Sloppiness, words};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
@@ -155,11 +155,13 @@ pub const KEYS: &[Key] = &[
     key!(
         "hosts",
         "[]",
-        "The cluster in distcc's host syntax, such as [\"k8vm0/16\", \"k8n0/12,lzo\"]. When empty: \
-         DISTCC_HOSTS, then ~/.distcc/hosts, then /etc/distcc/hosts.",
+        "The cluster in distcc's host syntax: NAME/SLOTS, NAME:PORT, ADDRESS, [IPV6], with ,lzo or \
+         ,down, such as [\"k8vm0/16\", \"k8n0/12,lzo\"]; localhost/N, --localslots=N, \
+         --localslots_cpp=N, --randomize and # comments as there. When empty: DISTCC_HOSTS (also \
+         when that is empty), else hosts in DISTCC_DIR or ~/.distcc, else /etc/distcc/hosts.",
         hosts,
-        |given| given.list()?,
-        |value| Value::List(value.clone())
+        |given| given.hosts()?,
+        |value| Value::List(value.words())
     ),
     key!(
         "direct_mode",
@@ -302,7 +304,7 @@ impl Config {
             compression: true,
             compression_level: 1,
             prefix_command: Vec::new(),
-            hosts: Vec::new(),
+            hosts: HostList::default(),
             direct_mode: true,
             base_dir: PathBuf::new(),
             hash_dir: true,
@@ -386,6 +388,15 @@ impl Given<'_> {
             }
             _ => Err(self.not("a list of texts; write for example [\"a\", \"b\"]")),
         }
+    }
+
+    /// Each text of a list is a line of its own, so that a comment ends with it.
+    fn hosts(&self) -> Result<HostList, String> {
+        let text = match &self.written {
+            Written::Text(_) | Written::Variable(_) => self.text()?.into_owned(),
+            _ => self.list()?.join("\n"),
+        };
+        HostList::parse(&text).map_err(|error| error.what)
     }
 
     fn command(&self) -> Result<Vec<String>, String> {

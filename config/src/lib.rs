@@ -4,11 +4,13 @@
 //! the daemon reads the settings of a compile from that compile's variables. In reading order:
 
 pub mod error;
+pub mod host_list;
 pub mod units;
 mod words;
 
 pub mod environment;
 pub mod keys;
+mod text_file;
 mod toml_file;
 
 mod load;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 pub use environment::Environment;
 pub use error::{Place, Problem};
+pub use host_list::{Host, HostList};
 pub use keys::{KEYS, Key, Value};
 pub use load::{Loaded, Origin, Row, relevant_variables};
 pub use units::{ByteSize, Span};
@@ -38,8 +41,8 @@ pub struct Config {
     pub compression_level: i32,
     /// Words put before a compile that runs on this machine; empty for none.
     pub prefix_command: Vec<String>,
-    /// The cluster, one word of distcc's host syntax each.
-    pub hosts: Vec<String>,
+    /// The cluster; where the key says nothing, from where distcc keeps its list.
+    pub hosts: HostList,
     /// Whether results are looked up by source and include files before preprocessing.
     pub direct_mode: bool,
     /// Absolute paths below it are made relative before hashing; empty for none, else absolute.

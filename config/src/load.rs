@@ -1,16 +1,19 @@
 //! Puts the settings of one call together: defaults, files, environment, in rising order.
 
 use crate::environment::{
-    Environment, HOME, Lookups, PREFIX, RCACHE_CONFIG, RCACHE_DIR, XDG_CACHE_HOME, XDG_CONFIG_HOME,
+    DISTCC_DIR, DISTCC_HOSTS, Environment, HOME, Lookups, PREFIX, RCACHE_CONFIG, RCACHE_DIR,
+    XDG_CACHE_HOME, XDG_CONFIG_HOME,
 };
 use crate::error::{Place, Problem, nearest};
 use crate::keys::{Given, KEYS, Key, Value, Written};
-use crate::{Config, toml_file};
+use crate::{Config, text_file, toml_file};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// The machine's settings, below the user's.
-const MACHINE_FILE: &str = "/etc/rcache/rcache.toml";
+mod distcc_hosts;
+
+/// The machine's settings, below the user's; its path from the root.
+const MACHINE_FILE: &str = "etc/rcache/rcache.toml";
 
 /// The settings of one call, where each came from, and what was wrong.
 #[derive(Clone, Debug)]
@@ -31,12 +34,12 @@ pub struct Loaded {
 pub enum Origin {
     /// Nothing was set.
     Default,
-    /// A settings file; lines count from 1.
+    /// A settings file, or a host list of distcc.
     File {
         /// The file.
         path: PathBuf,
-        /// The line of the key.
-        line: usize,
+        /// The line of the key, from 1; `None` where the whole file is the value.
+        line: Option<usize>,
     },
     /// An environment variable.
     Environment {
@@ -49,7 +52,8 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
-            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
+            Origin::File { path, line: None } => path.display().fmt(f),
             Origin::Environment { name } => f.write_str(name),
         }
     }
@@ -70,6 +74,11 @@ impl Config {
     /// Reads the settings of a call from its variables and files. It never fails: a bad key has
     /// its default, and is listed among the problems.
     pub fn load(environment: &Environment) -> Loaded {
+        Config::load_below(Path::new("/"), environment)
+    }
+
+    /// With the machine's files below another folder.
+    fn load_below(root: &Path, environment: &Environment) -> Loaded {
         let lookups = Lookups::new(environment);
         let mut loading = Loading {
             config: Config::defaults(&lookups),
@@ -77,9 +86,11 @@ impl Config {
             origins: vec![Origin::Default; KEYS.len()],
             problems: Vec::new(),
             lookups: &lookups,
+            root,
         };
         loading.read_files();
         loading.read_variables();
+        loading.read_distcc_hosts();
         loading.find_misspelt_variables(environment);
         loading.require_cache_dir();
         let Loading { config, origins, problems, .. } = loading;
@@ -89,7 +100,13 @@ impl Config {
     /// The files that [`Config::load`] would read, whether they are there or not, the weakest
     /// first. Who keeps a [`Loaded`] reads it anew when one of these changes, appears or goes.
     pub fn files(environment: &Environment) -> Vec<PathBuf> {
-        files(&Lookups::new(environment)).map_or_else(|_| Vec::new(), |files| files.paths)
+        Config::files_below(Path::new("/"), environment)
+    }
+
+    fn files_below(root: &Path, environment: &Environment) -> Vec<PathBuf> {
+        let lookups = Lookups::new(environment);
+        let settings = files(root, &lookups).map_or_else(|_| Vec::new(), |files| files.paths);
+        settings.into_iter().chain(distcc_hosts::files(root, &lookups)).collect()
     }
 }
 
@@ -111,11 +128,14 @@ impl Loaded {
     }
 }
 
-/// The variables of a call that can decide its settings: `RCACHE_*`, `HOME` and the XDG folders.
+/// The variables of a call that can decide its settings: `RCACHE_*`, `HOME`, the XDG folders and
+/// distcc's ways to its host list.
 /// A path in a settings file may name others; [`Loaded::holds_for`] knows those too.
 pub fn relevant_variables<'e>(environment: &'e Environment) -> Vec<(&'e OsStr, &'e OsStr)> {
     let relevant = |name: &OsStr| {
-        [HOME, XDG_CONFIG_HOME, XDG_CACHE_HOME].iter().any(|known| name == *known)
+        [HOME, XDG_CONFIG_HOME, XDG_CACHE_HOME, DISTCC_HOSTS, DISTCC_DIR]
+            .iter()
+            .any(|known| name == *known)
             || name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
     };
     environment.iter().filter(|(name, _)| relevant(name)).collect()
@@ -128,6 +148,8 @@ struct Loading<'a> {
     origins: Vec<Origin>,
     problems: Vec<Problem>,
     lookups: &'a Lookups<'a>,
+    /// What the machine's files are below: `/`, except in tests.
+    root: &'a Path,
 }
 
 /// The settings files of a call.
@@ -137,7 +159,7 @@ struct Files {
     named: bool,
 }
 
-fn files(lookups: &Lookups) -> Result<Files, Problem> {
+fn files(root: &Path, lookups: &Lookups) -> Result<Files, Problem> {
     if let Some(named) = lookups.get(RCACHE_CONFIG).filter(|value| !value.is_empty()) {
         let path = lookups.expand(named).and_then(|path| match path.is_absolute() {
             true => Ok(path),
@@ -154,18 +176,18 @@ fn files(lookups: &Lookups) -> Result<Files, Problem> {
         .folder(XDG_CONFIG_HOME)
         .or_else(|| lookups.folder(HOME).map(|home| home.join(".config")));
     let users = settings.map(|folder| folder.join("rcache/rcache.toml"));
-    let paths = std::iter::once(PathBuf::from(MACHINE_FILE)).chain(users).collect();
+    let paths = std::iter::once(root.join(MACHINE_FILE)).chain(users).collect();
     Ok(Files { paths, named: false })
 }
 
 impl Loading<'_> {
     fn read_files(&mut self) {
-        let files = match files(self.lookups) {
+        let files = match files(self.root, self.lookups) {
             Ok(files) => files,
             Err(problem) => return self.problems.push(problem),
         };
         for path in &files.paths {
-            match toml_file::read(path) {
+            match text_file::read(path) {
                 Ok(Some(text)) => self.read_file(path, &text),
                 Ok(None) if files.named => self.problems.push(Problem {
                     place: Place::Variable(RCACHE_CONFIG.to_owned()),
@@ -189,7 +211,7 @@ impl Loading<'_> {
                 continue;
             };
             let Place::Line { line, .. } = entry.place else { continue };
-            let origin = Origin::File { path: path.to_owned(), line };
+            let origin = Origin::File { path: path.to_owned(), line: Some(line) };
             self.set(index, entry.written, origin, entry.place);
         }
     }
@@ -220,6 +242,21 @@ impl Loading<'_> {
             let place = Place::Variable(name.clone());
             let written = Written::Variable(OsStr::new(""));
             self.set(index, written, Origin::Environment { name }, place);
+        }
+    }
+
+    /// Where `hosts` says nothing, distcc's own list holds; where it says something wrong, none.
+    fn read_distcc_hosts(&mut self) {
+        let index = KEYS.iter().position(|key| key.name == "hosts");
+        let wrong = self.problems.iter().any(|problem| problem.key == "hosts");
+        let Some(index) = index.filter(|_| !wrong && self.config.hosts.is_empty()) else { return };
+        match distcc_hosts::find(self.root, self.lookups) {
+            Ok(Some((list, origin))) => {
+                self.config.hosts = list;
+                self.origins[index] = origin;
+            }
+            Ok(None) => {}
+            Err(problem) => self.problems.push(problem),
         }
     }
 

@@ -1,13 +1,13 @@
-//! Reads one `rcache.toml` into rows of key, place and value.
+//! Takes the text of one `rcache.toml` apart, into rows of key, place and value.
 
 use crate::error::{Place, Problem};
 use crate::keys::Written;
-use std::io::{self, Read};
+use std::collections::BTreeSet;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// Settings are short; what is longer is another file that was named by mistake.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// So many lines that cannot be read are told of in one file; the rest is of the same kind.
+const BAD_LINES_MAX: usize = 100;
 
 /// One line `key = value`.
 pub(crate) struct Entry<'a> {
@@ -16,46 +16,30 @@ pub(crate) struct Entry<'a> {
     pub written: Written<'a>,
 }
 
-/// The text of a settings file; `Ok(None)` where there is none.
-pub(crate) fn read(path: &Path) -> Result<Option<String>, Problem> {
-    let whole =
-        |what: String| Problem { place: Place::File(path.to_owned()), key: String::new(), what };
-    match read_bytes(path) {
-        Ok(bytes) if bytes.len() as u64 > FILE_BYTES_MAX => Err(whole(format!(
-            "is larger than {FILE_BYTES_MAX} bytes, so it is not a settings file"
-        ))),
-        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|error| {
-            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            whole(format!("is not UTF-8 (line {line}); save it as UTF-8"))
-        }),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
-            _ => Err(whole(format!("cannot be read: {error}"))),
-        },
-    }
-}
-
 /// The entries of a settings file in their order, and what is wrong with the others.
 pub(crate) fn parse<'a>(path: &Path, text: &'a str) -> (Vec<Entry<'a>>, Vec<Problem>) {
+    let lines = Lines::new(text);
     let place = |line_of: usize, column_of: usize| Place::Line {
         path: path.to_owned(),
-        line: position(text, line_of).0,
-        column: position(text, column_of).1,
+        line: lines.line(line_of),
+        column: lines.column(column_of),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems = Vec::new();
+    // The parser goes on after an error; what it made of that line is a guess.
+    let mut bad_lines = BTreeSet::new();
     for error in &errors {
         let offset = error.span().map_or(0, |span| span.start);
-        let what = format!("{}; {}", error.message().replace('\n', ", "), hint(error.message()));
-        problems.push(Problem { place: place(offset, offset), key: String::new(), what });
+        if bad_lines.insert(lines.line(offset)) && bad_lines.len() <= BAD_LINES_MAX {
+            let what =
+                format!("{}; {}", error.message().replace('\n', ", "), hint(error.message()));
+            problems.push(Problem { place: place(offset, offset), key: String::new(), what });
+        }
     }
-    // The parser goes on after an error; what it made of that line is a guess.
-    let bad_lines: Vec<usize> = problems.iter().filter_map(line).collect();
     let mut entries: Vec<(usize, Entry)> = Vec::new();
     for (key, value) in table.into_inner() {
         let start = key.span().start;
-        if !bad_lines.contains(&position(text, start).0) {
+        if !bad_lines.contains(&lines.line(start)) {
             let place = place(start, value.span().start);
             let key = key.get_ref().to_string();
             entries.push((start, Entry { key, place, written: written(value.into_inner()) }));
@@ -63,20 +47,6 @@ pub(crate) fn parse<'a>(path: &Path, text: &'a str) -> (Vec<Entry<'a>>, Vec<Prob
     }
     entries.sort_by_key(|(start, _)| *start);
     (entries.into_iter().map(|(_, entry)| entry).collect(), problems)
-}
-
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe or a terminal would keep every compile waiting.
-    let metadata = std::fs::metadata(path)?;
-    if path == Path::new("/dev/null") {
-        return Ok(Vec::new());
-    }
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn written(value: DeValue<'_>) -> Written<'_> {
@@ -112,16 +82,27 @@ fn hint(message: &str) -> &'static str {
     }
 }
 
-fn line(problem: &Problem) -> Option<usize> {
-    match problem.place {
-        Place::Line { line, .. } => Some(line),
-        _ => None,
-    }
+/// Where the lines of a text begin.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
 }
 
-/// Line and column, both from 1, the column in characters.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = String::from_utf8_lossy(&text.as_bytes()[..offset.min(text.len())]);
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+impl Lines<'_> {
+    fn new(text: &str) -> Lines<'_> {
+        let after_newlines = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        Lines { text, starts: std::iter::once(0).chain(after_newlines).collect() }
+    }
+
+    /// The line of an offset, from 1.
+    fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
+    /// The column of an offset, from 1, in characters.
+    fn column(&self, offset: usize) -> usize {
+        let start = self.starts[self.line(offset) - 1];
+        let before = &self.text.as_bytes()[start..offset.clamp(start, self.text.len())];
+        String::from_utf8_lossy(before).chars().count() + 1
+    }
 }

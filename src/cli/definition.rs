@@ -16,6 +16,7 @@ pub const SUBCOMMANDS: &[&str] = &[
     "config",
     "daemon",
     "worker",
+    "hosts",
     "explain",
     "link",
     "doctor",
@@ -52,7 +53,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
         .subcommands([plain("clear", "Remove every cached result"), trim(), settings(), daemon()])
-        .subcommands([worker(), explain(), link(), doctor(), demo(), completions(), man()])
+        .subcommands([worker(), hosts(), explain(), link(), doctor(), demo(), completions(), man()])
 }
 
 fn plain(name: &'static str, about: &'static str) -> Command {
@@ -217,6 +218,38 @@ fn some_time(text: &str) -> Result<Span, String> {
         span if span.0.is_zero() => Err("it must be more than 0".to_owned()),
         span => Ok(span),
     }
+}
+
+fn hosts() -> Command {
+    let for_kubectl = |name: &'static str, value_name: &'static str| {
+        Arg::new(name).long(name).value_name(value_name).requires("from-kubectl")
+    };
+    plain("hosts", "Each cluster host: slots, reachable, same compiler or not, round trip")
+        .arg(json())
+        .arg(
+            Arg::new("from-kubectl")
+                .long("from-kubectl")
+                .action(ArgAction::SetTrue)
+                .help("Print the setting `hosts` for a Kubernetes cluster: its workers' nodes"),
+        )
+        .arg(
+            for_kubectl("namespace", "NAME")
+                .default_value("devtools")
+                .help("The namespace of the workers' pods"),
+        )
+        .arg(
+            for_kubectl("selector", "LABELS")
+                .default_value("app.kubernetes.io/name=rcache-worker")
+                .help("The labels of the workers' pods"),
+        )
+        .arg(
+            for_kubectl("context", "NAME")
+                .help("The context of kubectl's configuration [default: the current one]"),
+        )
+        .after_help(
+            "Examples:\n  rcache hosts\n  \
+             rcache hosts --from-kubectl >> ~/.config/rcache/rcache.toml",
+        )
 }
 
 fn explain() -> Command {

@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod explain;
+mod hosts;
 mod link;
 mod settings;
 mod stats;
@@ -52,6 +53,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "config" => settings::run(options),
         "daemon" => daemon::run(options),
         "worker" => worker::run(options),
+        "hosts" => hosts::run(options),
         "explain" => explain::run(options),
         "link" => link::run(options),
         "doctor" => doctor::run(),

@@ -59,9 +59,12 @@ fn as_json(rows: &[Row]) -> serde_json::Value {
         };
         let setting = match &row.origin {
             Origin::Default => json!({ "value": value, "origin": "default" }),
-            Origin::File { path, line } => json!({
+            Origin::File { path, line: Some(line) } => json!({
                 "value": value, "origin": "file", "file": path.to_string_lossy(), "line": line
             }),
+            Origin::File { path, line: None } => {
+                json!({ "value": value, "origin": "file", "file": path.to_string_lossy() })
+            }
             Origin::Environment { name } => {
                 json!({ "value": value, "origin": "environment", "variable": name })
             }
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     fn rows() -> Vec<Row> {
-        let file = Origin::File { path: "/etc/rcache/rcache.toml".into(), line: 3 };
+        let file = Origin::File { path: "/etc/rcache/rcache.toml".into(), line: Some(3) };
         let variable = Origin::Environment { name: "RCACHE_HOSTS".into() };
         let list = Value::List(vec!["a/2".into(), "b".into()]);
         vec![

@@ -164,7 +164,7 @@ fn leave_out(node: &mut Node, line: &str) {
 const HEAD: &str = r#"set -u
 cache=${1:-rcache}
 top=$(mktemp -d)
-export HOME=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache
+export HOME=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache DISTCC_HOSTS=
 root=$top/p
 file() { # content path time
   printf '%s' "$1" >"$root/$2"; touch -d "@$3" "$root/$2"

@@ -76,6 +76,7 @@ impl Subject {
             ("XDG_CACHE_HOME", below("home/.cache")),
             ("TMPDIR", below("tmp")),
             ("RCACHE_IDLE_TIMEOUT", "5m".into()),
+            ("DISTCC_HOSTS", "".into()),
         ]
     }
 

@@ -134,6 +134,55 @@ fn bad_variable() {
 }
 
 #[test]
+fn the_hosts_of_distcc_are_shown_with_their_place() {
+    let cache = Cache::new();
+    let file = cache.root().join("distcc/hosts");
+    let hosts = |cache: &Cache| {
+        let shown = cache.rcache("config --json").success().out();
+        serde_json::from_str::<serde_json::Value>(&shown).unwrap()["hosts"].clone()
+    };
+    fs::write(&file, "# the cluster\nk8vm0/16 [::1]:4000,lzo\n").unwrap();
+    let shown = hosts(&cache);
+    assert_eq!(shown["value"], serde_json::json!(["k8vm0/16", "[::1]:4000,lzo"]));
+    assert_eq!((&shown["origin"], &shown["file"]), (&"file".into(), &file.to_str().into()));
+    let cache = cache.with("DISTCC_HOSTS", "other");
+    let shown = hosts(&cache);
+    assert_eq!(shown["value"], serde_json::json!(["other"]));
+    assert_eq!(
+        (&shown["origin"], &shown["variable"]),
+        (&"environment".into(), &"DISTCC_HOSTS".into())
+    );
+}
+
+#[test]
+fn a_mistake_in_the_hosts_of_distcc() {
+    let project = Project::new(UNIT);
+    let cache = Cache::new();
+    let file = cache.root().join("distcc/hosts");
+    fs::write(&file, "\nme@host\n").unwrap();
+    let wanted = format!("{}:2:1: \"me@host\"", file.display());
+    let compile = cache.compile(&project, "gcc -c a.c").success();
+    assert!(compile.err().contains(&wanted) && compile.err().lines().count() == 1, "{compile:?}");
+    let told = cache.rcache("stats");
+    assert!(!told.ok() && told.err().contains(&wanted), "{told:?}");
+    // The daemon reads it again when it changes.
+    fs::write(&file, "--nonsense\n").unwrap();
+    let compile = cache.compile(&project, "gcc -c a.c").success();
+    assert!(compile.err().contains("--nonsense"), "{compile:?}");
+}
+
+#[test]
+fn hosts_that_may_not_be_read_are_none() {
+    let project = Project::new(UNIT);
+    let cache = Cache::new();
+    let file = cache.root().join("distcc/hosts");
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let cache = cache.unprivileged(&project);
+    let shown = cache.rcache("config").success().out();
+    assert!(!shown.contains(&file.display().to_string()), "{shown}");
+}
+
+#[test]
 fn a_bad_key_leaves_the_others_in_force() {
     let project = Project::new(UNIT);
     let (cache, _) = configured(b"max_size = \"bananas\"\ndisable = true\n");

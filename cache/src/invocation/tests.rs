@@ -58,7 +58,9 @@ fn an_ordinary_call_is_understood() {
     assert!(!call.needs_only_tokens, "-Wall");
     assert!(call.remote && !call.rewritten && !call.records_command_line);
     assert_eq!(text(&call.preprocess_arguments()), "-E -DX=1 -I inc -O2 -Wall -fPIC src/x.c");
-    assert_eq!(text(&call.remote_arguments()), "-O2 -Wall -fPIC");
+    assert_eq!(text(&call.remote_arguments(&[])), "-O2 -Wall -fPIC");
+    let depfile = text(&call.depfile_arguments("d".as_ref()));
+    assert_eq!(depfile, "-MD -MT x.o -MF d");
     assert_eq!(text(&call.search_arguments()), "-I inc");
 }
 
@@ -244,10 +246,32 @@ fn debug_information_and_positions() {
 fn what_depends_on_this_machine_stays_here() {
     assert!(gcc("-march=native -c x.c").native);
     assert!(!gcc("-march=x86-64 -mtune=generic -c x.c").native);
-    for option in ["-march=native", "--coverage", "-fstack-usage", "-gsplit-dwarf", "-Bx"] {
+    for option in ["-march=native", "-g3", "--coverage", "-fstack-usage", "-gsplit-dwarf", "-Bx"] {
         assert!(!gcc(&format!("{option} -c x.c")).remote, "{option}");
     }
     assert!(!gcc("-c x.S").remote && !gcc("-fsyntax-only x.c").remote);
+}
+
+#[test]
+fn options_for_this_processor_are_resolved() {
+    let call = gcc("-O2 -march=native -mno-avx -g -c x.c");
+    assert!(!call.remote && call.remote_if_resolved);
+    let native = ["-march=znver3".to_owned(), "-mno-avx".to_owned()];
+    assert_eq!(text(&call.remote_arguments(&native)), "-march=znver3 -mno-avx -O2 -g");
+    assert_eq!(text(&gcc("-m32 -c x.c").remote_arguments(&native)), "-m32");
+    let call = gcc("-m32 --sysroot=/sdk -c x.c");
+    assert_eq!(text(&call.remote_arguments(&[])), "-m32");
+    assert_eq!(text(&call.remote_target_arguments()), "-m32");
+}
+
+#[test]
+fn a_preprocessor_run_writes_the_dependency_file_of_the_compile() {
+    let depfile = |call: &str| text(&gcc(call).depfile_arguments("d".as_ref()));
+    assert_eq!(depfile("-c x.c"), "-MD -MF d");
+    assert_eq!(depfile("-MMD -MP -c x.c -o o/x.o"), "-MMD -MP -MF d -MQ o/x.o");
+    assert_eq!(depfile("-MD -MFx.d -MQ y -c x.c -o x.o"), "-MD -MQ y -MF d");
+    assert_eq!(depfile("-MD -MF x.d -c s/x.c"), "-MD -MF d -MQ x.o");
+    assert_eq!(depfile("-Wp,-MMD,.x.d -c x.c -o o/x.o"), "-Wp,-MMD,d");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Settings as people write them, and what they are told when something is wrong.
 
 use super::*;
-use crate::{CompilerCheck, Level, Sloppiness};
+use crate::{CompilerCheck, HostList, Level, Sloppiness};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -26,7 +26,22 @@ impl Settings {
     }
 
     fn load(&self) -> Loaded {
-        Config::load(&Environment::new(&self.variables))
+        Config::load_below(self.folder.path(), &Environment::new(&self.variables))
+    }
+
+    /// Writes a file below the scratch folder, which stands for `/`.
+    fn write(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// The hosts in force and their origin, without the path of the scratch folder.
+    fn hosts(&self) -> (String, String) {
+        let loaded = self.load();
+        let row = loaded.rows().into_iter().find(|row| row.key == "hosts").unwrap();
+        let folder = format!("{}/", self.folder.path().display());
+        (row.value.to_string(), row.origin.to_string().replace(&folder, ""))
     }
 
     fn config(&self) -> Config {
@@ -95,7 +110,7 @@ fn every_key_is_read_from_a_file() {
         compression: false,
         compression_level: -5,
         prefix_command: ["nice", "-n", "5 6"].map(String::from).into(),
-        hosts: ["k8vm0/16", "k8n0/12,lzo"].map(String::from).into(),
+        hosts: HostList::parse("k8vm0/16 k8n0/12,lzo").unwrap(),
         direct_mode: false,
         base_dir: "/home/u/src".into(),
         hash_dir: false,
@@ -259,6 +274,17 @@ fn a_syntax_error_costs_its_own_line_only() {
     assert!(problems[0].starts_with("rcache.toml:2:"), "{problems:?}");
 }
 
+/// Each was quadratic in the length of the file once: minutes for one of this size.
+#[test]
+fn a_long_file_of_nonsense_is_told_of_in_short() {
+    for nonsense in ["=\n", "[a]\n", "max_files = 1\n", "[[[", "\"\\q"] {
+        let problems = Settings::new(&nonsense.repeat(500_000 / nonsense.len())).problems();
+        assert!((1..=102).contains(&problems.len()), "{nonsense}: {}", problems.len());
+    }
+    let unknown: String = (0..20_000).map(|number| format!("key{number} = 1\n")).collect();
+    assert_eq!(Settings::new(&unknown).problems().len(), 20_000);
+}
+
 #[test]
 fn a_key_given_twice_is_a_problem() {
     let text = problem("max_files = 1\nmax_files = 2\n");
@@ -289,7 +315,7 @@ fn unreadable_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let problem = |path: &Path| {
         let variables = [(RCACHE_CONFIG.into(), path.into()), (HOME.into(), "/home/u".into())];
-        let loaded = Config::load(&Environment::new(&variables));
+        let loaded = Config::load_below(Path::new("/nowhere"), &Environment::new(&variables));
         loaded.problems.iter().map(Problem::to_string).collect::<String>()
     };
     let shown = folder.path().display().to_string();
@@ -331,7 +357,7 @@ fn an_empty_variable_empties_a_text_and_nothing_else() {
         .with("RCACHE_CACHE_DIR", "")
         .with("RCACHE_DIR", "");
     let config = settings.config();
-    assert_eq!((config.hosts.len(), config.max_files, config.compression), (0, 4, false));
+    assert_eq!((config.hosts.words().len(), config.max_files, config.compression), (0, 4, false));
     assert_eq!(config.cache_dir, Path::new("/home/u/.cache/rcache"));
 }
 
@@ -347,9 +373,11 @@ fn files_are_found_where_xdg_says() {
     let files = |variables: &[(&str, &str)]| {
         let variables: Vec<_> =
             variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Config::files(&Environment::new(&variables))
+        let mut files = Config::files(&Environment::new(&variables));
+        files.retain(|path| !path.ends_with("hosts"));
+        files
     };
-    let machine = Path::new(MACHINE_FILE);
+    let machine = Path::new("/etc/rcache/rcache.toml");
     assert_eq!(files(&[]), [machine]);
     assert_eq!(files(&[("HOME", "/h")]), [machine, Path::new("/h/.config/rcache/rcache.toml")]);
     assert_eq!(
@@ -365,12 +393,110 @@ fn files_are_found_where_xdg_says() {
 }
 
 #[test]
+fn hosts_are_found_where_distcc_finds_them() {
+    let mut settings = Settings::new("");
+    settings.variables.retain(|(name, _)| name != HOME);
+    let home = settings.folder.path().join("home");
+    let settings = settings.with(HOME, home.to_str().unwrap());
+    assert_eq!(settings.hosts(), (String::new(), "default".into()));
+    settings.write("etc/distcc/hosts", "# ours\nmachine/3\n");
+    assert_eq!(settings.hosts(), ("machine/3".into(), "etc/distcc/hosts".into()));
+    settings.write("home/.distcc/hosts", "users/5");
+    assert_eq!(settings.hosts(), ("users/5".into(), "home/.distcc/hosts".into()));
+
+    let folder = settings.folder.path().join("other").display().to_string();
+    let settings = settings.with("DISTCC_DIR", &folder);
+    // DISTCC_DIR replaces ~/.distcc and is not searched along with it.
+    assert_eq!(settings.hosts(), ("machine/3".into(), "etc/distcc/hosts".into()));
+    // An empty file counts: nothing is merged.
+    settings.write("other/hosts", "# nobody");
+    assert_eq!(settings.hosts(), (String::new(), "other/hosts".into()));
+
+    let settings = settings.with("DISTCC_HOSTS", "v/1 # w");
+    assert_eq!(settings.hosts(), ("v/1".into(), "DISTCC_HOSTS".into()));
+    let settings = settings.with("RCACHE_HOSTS", "ours");
+    assert_eq!(settings.hosts(), ("ours".into(), "RCACHE_HOSTS".into()));
+    assert_eq!(settings.problems(), [""; 0]);
+}
+
+#[test]
+fn an_empty_distcc_hosts_means_no_hosts() {
+    let settings = Settings::new("").with("DISTCC_HOSTS", "");
+    settings.write("etc/distcc/hosts", "machine/3");
+    assert_eq!(settings.hosts(), (String::new(), "DISTCC_HOSTS".into()));
+}
+
+#[test]
+fn an_empty_key_leaves_the_word_to_distcc() {
+    let settings = Settings::new("hosts = [\"a\"]").with("RCACHE_HOSTS", "");
+    settings.write("etc/distcc/hosts", "machine/3");
+    assert_eq!(settings.hosts(), ("machine/3".into(), "etc/distcc/hosts".into()));
+}
+
+#[test]
+fn a_mistake_in_the_hosts_has_a_place_and_means_no_hosts() {
+    let settings = Settings::new("");
+    settings.write("etc/distcc/hosts", "fine/3\n  me@host/4\n");
+    let expected = "etc/distcc/hosts:2:3: \"me@host/4\" asks for hosts that are reached through \
+                    ssh, which is not supported";
+    assert_eq!(settings.problems(), [expected]);
+    assert_eq!(settings.hosts(), (String::new(), "default".into()));
+
+    let settings = Settings::new("").with("DISTCC_HOSTS", "a/0");
+    let expected =
+        "DISTCC_HOSTS: \"a/0\": \"0\" is not a number of slots, which goes from 1 to 10000";
+    assert_eq!(settings.problems(), [expected]);
+
+    // A mistake in the key does not bring the hosts of distcc into play.
+    let settings = Settings::new("hosts = [\"a # x\", \"b,cpp\"]").with("DISTCC_HOSTS", "c");
+    let expected = "rcache.toml:1: hosts: \"b,cpp\" asks for the pump mode of distcc (,cpp), which is \
+                    not supported";
+    assert_eq!(settings.problems(), [expected]);
+    assert_eq!(settings.hosts(), (String::new(), "default".into()));
+
+    let settings = Settings::new("").with("DISTCC_DIR", "here");
+    assert_eq!(settings.problems(), ["DISTCC_DIR: \"here\" is not an absolute path"]);
+    let settings = Settings::new("");
+    settings.write("etc/distcc/hosts/file", "");
+    assert_eq!(settings.problems(), ["etc/distcc/hosts: cannot be read: it is not a file"]);
+}
+
+#[test]
+fn every_form_of_the_hosts_key() {
+    for toml in [
+        "hosts = [\"a/2\", \"# no\", \"--randomize b # c\"]",
+        "hosts = \"a/2 --randomize b # c\"",
+        "hosts = \"\"\"\n# first\na/2\nb --randomize\"\"\"",
+    ] {
+        assert_eq!(Settings::new(toml).hosts().0, "--randomize a/2 b", "{toml}");
+    }
+}
+
+#[test]
+fn the_files_of_the_hosts_count_where_they_may_be_read() {
+    let files = |variables: &[(&str, &str)]| {
+        let variables: Vec<_> =
+            variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut files = Config::files(&Environment::new(&variables));
+        files.retain(|path| path.ends_with("hosts"));
+        files
+    };
+    let machine = Path::new("/etc/distcc/hosts");
+    assert_eq!(files(&[]), [machine]);
+    assert_eq!(files(&[("HOME", "/h")]), [Path::new("/h/.distcc/hosts"), machine]);
+    let both = [("HOME", "/h"), ("DISTCC_DIR", "/d")];
+    assert_eq!(files(&both), [Path::new("/d/hosts"), machine]);
+    assert!(files(&[("HOME", "/h"), ("DISTCC_HOSTS", "")]).is_empty());
+}
+
+#[test]
 fn without_a_home_nothing_is_cached() {
-    let loaded = Config::load(&Environment::new(&[]));
+    let nowhere = Path::new("/nowhere");
+    let loaded = Config::load_below(nowhere, &Environment::new(&[]));
     assert!(loaded.config.disable);
     assert!(loaded.problems[0].to_string().contains("no place for the cache"));
     let variables = [("XDG_CACHE_HOME".into(), "/x".into())];
-    let loaded = Config::load(&Environment::new(&variables));
+    let loaded = Config::load_below(nowhere, &Environment::new(&variables));
     assert_eq!(loaded.config.cache_dir, Path::new("/x/rcache"));
     assert!(!loaded.config.disable);
 }
@@ -378,6 +504,7 @@ fn without_a_home_nothing_is_cached() {
 #[test]
 fn settings_hold_while_the_variables_they_read_are_the_same() {
     let settings = Settings::new("base_dir = \"/src/$PROJECT\"").with("PROJECT", "p");
+    settings.write("etc/distcc/hosts", "a");
     let loaded = settings.load();
     let holds = |extra: &[(&str, &str)]| {
         let mut variables: Vec<(OsString, OsString)> =
@@ -387,19 +514,27 @@ fn settings_hold_while_the_variables_they_read_are_the_same() {
     };
     assert!(holds(&[]));
     assert!(holds(&[("PATH", "/bin")]));
-    for name in ["PROJECT", "HOME", "RCACHE_DIR", "RCACHE_MAX_SIZE", "XDG_CACHE_HOME"] {
+    for name in [
+        "PROJECT",
+        "HOME",
+        "RCACHE_DIR",
+        "RCACHE_MAX_SIZE",
+        "XDG_CACHE_HOME",
+        "DISTCC_HOSTS",
+        "DISTCC_DIR",
+    ] {
         assert!(!holds(&[(name, "other")]), "{name}");
     }
 }
 
 #[test]
 fn relevant_variables_are_the_deciding_ones() {
-    let variables =
-        ["PATH", "RCACHE_X", "HOME", "XDG_RUNTIME_DIR"].map(|name| (name.into(), "1".into()));
+    let variables = ["PATH", "RCACHE_X", "HOME", "XDG_RUNTIME_DIR", "DISTCC_HOSTS", "DISTCC_LOG"]
+        .map(|name| (name.into(), "1".into()));
     let environment = Environment::new(&variables);
     let names: Vec<&OsStr> =
         relevant_variables(&environment).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["RCACHE_X", "HOME"]);
+    assert_eq!(names, ["RCACHE_X", "HOME", "DISTCC_HOSTS"]);
 }
 
 proptest! {

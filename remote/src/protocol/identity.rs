@@ -45,9 +45,12 @@ impl Identity {
         text.into_bytes()
     }
 
-    /// `None` where the lines are not those of an identity.
+    /// `None` where the lines are not those of an identity, or hold what a terminal would obey.
     pub fn decode(bytes: &[u8]) -> Option<Identity> {
         let text = std::str::from_utf8(bytes).ok()?;
+        if text.chars().any(|letter| letter.is_control() && letter != '\n') {
+            return None;
+        }
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let worker = lines.next()?.strip_prefix("rcache-worker ")?.to_owned();
         let slots = lines.next()?.strip_prefix("slots ")?.parse().ok()?;
@@ -70,5 +73,5 @@ impl Identity {
 
 /// A text that must stay on one line.
 fn line(text: &str) -> String {
-    text.replace(['\n', '\r'], " ")
+    text.replace(char::is_control, " ")
 }

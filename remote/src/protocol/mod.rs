@@ -10,13 +10,14 @@
 //! welcome  = DONE(72630001) IDEN(length)                                    see `identity`
 //! request  = DIST(72630001) WANT(64) ARGC(count) ARGV(length)* DOTI(length) CSUM(64)
 //! response = DONE(72630001) STAT(status) SERR(length) SOUT(length) DOTO(length) CSUM(64)
+//! alive    = ALIV(0)                  now and then before a response or refusal: a job waits or runs
 //! refusal  = DONE(72630001) STAT(status) SERR(length) SOUT(0) DOTO(0) CSUM(64)   status 6f00
 //! ```
 //!
 //! Bodies of DOTI, SERR, SOUT and DOTO are plain in version 1, one LZO1X stream each in version 2, and
 //! one zstd frame each in version 72630001; an empty one is a parameter of 0 without a body. WANT and
 //! CSUM are 64 hex digits: the digest of the compiler that the client has, and BLAKE3 over everything
-//! that the message says (see `native`).
+//! that the message says (see [`Checksum`]).
 
 pub mod identity;
 pub mod limits;
@@ -59,7 +60,7 @@ impl Dialect {
     }
 }
 
-/// BLAKE3 over everything that a message says, before compression.
+/// BLAKE3 over everything that a message of [`Dialect::Native`] says, before compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checksum(blake3::Hash);
 
@@ -67,7 +68,11 @@ impl Checksum {
     /// Hex digits of a checksum.
     pub const HEX_LEN: usize = 64;
 
-    fn of_request(compiler: &str, job: &Job) -> Checksum {
+    /// distcc's own dialects have no place for it, so nothing is hashed for them.
+    fn of_request(dialect: Dialect, compiler: &str, job: &Job) -> Checksum {
+        if dialect != Dialect::Native {
+            return Checksum(blake3::Hash::from_bytes([0; blake3::OUT_LEN]));
+        }
         let mut hasher = blake3::Hasher::new_derive_key("rcache wire request 1");
         field(&mut hasher, compiler.as_bytes());
         hasher.update(&(job.arguments.len() as u64).to_le_bytes());
@@ -126,7 +131,7 @@ pub enum Malformed {
     Parameter([u8; 4]),
     /// A protocol that is not spoken here.
     Version(u32),
-    /// A length or count beyond its limit.
+    /// A length or count beyond its limit, or no argument at all.
     TooLong {
         /// Whose.
         token: [u8; 4],
@@ -181,7 +186,7 @@ impl fmt::Display for Malformed {
             Malformed::Parameter(token) => write!(f, "{} has no number", name(token)),
             Malformed::Version(version) => write!(f, "protocol {version} is not spoken here"),
             Malformed::TooLong { token, length } => {
-                write!(f, "{} claims {length}, beyond its limit", name(token))
+                write!(f, "{} claims {length}, which is not allowed", name(token))
             }
             Malformed::Nul => write!(f, "an argument contains a NUL"),
             Malformed::Compression(token) => write!(f, "{} cannot be unpacked", name(token)),
@@ -195,3 +200,6 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for WireError {}
 impl std::error::Error for Malformed {}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! One packet: a token of four letters, a parameter of eight hex digits, and maybe a body.
 
 use super::{Dialect, Malformed, WireError};
-use std::io::Read;
+use std::io::{self, Read};
 
 /// A token and its parameter.
 pub(super) const HEADER_BYTES: usize = 12;
@@ -18,9 +18,10 @@ pub(super) fn put(bytes: &mut Vec<u8>, token: Token, parameter: u32) {
     bytes.extend_from_slice(format!("{parameter:08x}").as_bytes());
 }
 
-/// Writes a header and its body as it is.
+/// Writes a header and its body as it is. What is longer than a parameter can say is beyond every
+/// limit, and so is what is then said of it.
 pub(super) fn put_plain(bytes: &mut Vec<u8>, token: Token, body: &[u8]) {
-    put(bytes, token, body.len() as u32);
+    put(bytes, token, u32::try_from(body.len()).unwrap_or(u32::MAX));
     bytes.extend_from_slice(body);
 }
 
@@ -36,8 +37,12 @@ pub(super) fn put_bulk(bytes: &mut Vec<u8>, token: Token, body: &[u8], dialect: 
     }
 }
 
-/// zstd's level for the wire: the fastest that still shrinks texts to a fifth.
+/// zstd's level for the wire: the faster ones save no time worth having, and send a tenth more.
 const LEVEL: i32 = 1;
+
+/// How far back a frame may reach, as a power of two: what its decoder takes besides the content.
+/// Level 1 reaches back 512 KiB.
+const WINDOW_LOG_MAX: u32 = 23;
 
 fn compress(body: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(body, LEVEL).expect("memory to memory, at a valid level")
@@ -84,6 +89,15 @@ pub(super) fn take_body(
     Ok(body)
 }
 
+/// Reads a body of `length` bytes and keeps nothing of it.
+pub(super) fn skip_body(stream: &mut impl Read, length: u32) -> Result<(), WireError> {
+    let skipped = io::copy(&mut stream.take(length.into()), &mut io::sink())?;
+    match skipped == u64::from(length) {
+        true => Ok(()),
+        false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    }
+}
+
 /// Reads a header with this token and its body, and undoes the dialect's compression.
 pub(super) fn take_bulk(
     stream: &mut impl Read,
@@ -116,13 +130,14 @@ pub(super) fn take_bulk_body(
 }
 
 /// One zstd frame, however little it claims to hold, and nothing after it.
-fn decompress(body: &[u8], length_max: usize) -> std::io::Result<Vec<u8>> {
+fn decompress(body: &[u8], length_max: usize) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?.single_frame();
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
     (&mut decoder).take(length_max as u64 + 1).read_to_end(&mut plain)?;
     let rest = decoder.finish();
     if plain.len() > length_max || !rest.is_empty() {
-        return Err(std::io::ErrorKind::InvalidData.into());
+        return Err(io::ErrorKind::InvalidData.into());
     }
     Ok(plain)
 }

@@ -1,6 +1,6 @@
 //! What a client asks of a compile daemon.
 
-use super::packet::{put, put_bulk, put_plain, take, take_any, take_body, take_bulk};
+use super::packet::{put, put_bulk, put_plain, skip_body, take, take_any, take_body, take_bulk};
 use super::{Checksum, Dialect, Malformed, PUMP_VERSION, WireError, limits};
 use crate::Job;
 use std::io::Read;
@@ -28,10 +28,22 @@ pub enum Request {
     Pump,
 }
 
+/// Whether a job may be sent: a host would refuse what is beyond the limits.
+///
+/// # Errors
+/// What is beyond them.
+pub fn check(job: &Job) -> Result<(), Malformed> {
+    check_arguments(&job.arguments)?;
+    match job.source.len() > limits::SOURCE_BYTES_MAX {
+        true => Err(Malformed::TooLong { token: *b"DOTI", length: job.source.len() }),
+        false => Ok(()),
+    }
+}
+
 /// A request to compile, and the checksum that its answer builds on. `compiler` is the digest of
-/// the client's compiler, 64 hex digits, for [`Dialect::Native`].
+/// the client's compiler, 64 hex digits, for [`Dialect::Native`]. The job must pass [`check`].
 pub fn encode(dialect: Dialect, job: &Job, compiler: &str) -> (Vec<u8>, Checksum) {
-    let checksum = Checksum::of_request(compiler, job);
+    let checksum = Checksum::of_request(dialect, compiler, job);
     let mut bytes = Vec::with_capacity(job.source.len() / 2 + 1024);
     put(&mut bytes, b"DIST", dialect.version());
     if dialect == Dialect::Native {
@@ -107,7 +119,7 @@ fn read_job(
 ) -> Result<Request, WireError> {
     let source = take_bulk(stream, b"DOTI", dialect, limits::SOURCE_BYTES_MAX)?;
     let job = Job { arguments, source };
-    let checksum = Checksum::of_request(compiler, &job);
+    let checksum = Checksum::of_request(dialect, compiler, &job);
     let native = dialect == Dialect::Native;
     if native {
         let length = take(stream, b"CSUM")?;
@@ -137,9 +149,7 @@ fn take_arguments(stream: &mut impl Read) -> Result<Vec<Vec<u8>>, WireError> {
 }
 
 fn take_counted_arguments(stream: &mut impl Read, count: u32) -> Result<Vec<Vec<u8>>, WireError> {
-    if count == 0 || count > limits::ARGUMENTS_MAX {
-        return Err(Malformed::TooLong { token: *b"ARGC", length: count as usize }.into());
-    }
+    check_count(count as usize)?;
     let mut arguments = Vec::new();
     let mut total = 0;
     for _ in 0..count {
@@ -149,33 +159,62 @@ fn take_counted_arguments(stream: &mut impl Read, count: u32) -> Result<Vec<Vec<
         if total > limits::COMMAND_BYTES_MAX {
             return Err(Malformed::TooLong { token: *b"ARGV", length: total }.into());
         }
-        if argument.contains(&0) {
-            return Err(Malformed::Nul.into());
-        }
         arguments.push(argument);
     }
+    check_arguments(&arguments)?;
     Ok(arguments)
 }
 
-/// `CDIR ARGC ARGV* NFIL (NAME (FILE | LINK))*`, thrown away.
+fn check_count(count: usize) -> Result<(), Malformed> {
+    match count == 0 || count > limits::ARGUMENTS_MAX as usize {
+        true => Err(Malformed::TooLong { token: *b"ARGC", length: count }),
+        false => Ok(()),
+    }
+}
+
+fn check_arguments(arguments: &[Vec<u8>]) -> Result<(), Malformed> {
+    check_count(arguments.len())?;
+    let total = arguments.iter().map(Vec::len).sum();
+    let longest = arguments.iter().map(Vec::len).max().unwrap_or(0);
+    if longest > limits::ARGUMENT_BYTES_MAX as usize || total > limits::COMMAND_BYTES_MAX {
+        return Err(Malformed::TooLong { token: *b"ARGV", length: total });
+    }
+    match arguments.iter().any(|argument| argument.contains(&0)) {
+        true => Err(Malformed::Nul),
+        false => Ok(()),
+    }
+}
+
+/// `CDIR ARGC ARGV* NFIL (NAME (FILE | LINK))*`, thrown away as it comes.
 fn read_pump(stream: &mut impl Read) -> Result<Request, WireError> {
-    let argument_max = limits::ARGUMENT_BYTES_MAX as usize;
+    let mut left = limits::PUMP_BYTES_MAX;
     let length = take(stream, b"CDIR")?;
-    take_body(stream, b"CDIR", length, argument_max)?;
+    skip(stream, *b"CDIR", length, &mut left)?;
     take_arguments(stream)?;
     let count = take(stream, b"NFIL")?;
     if count > limits::PUMP_FILES_MAX {
         return Err(Malformed::TooLong { token: *b"NFIL", length: count as usize }.into());
     }
-    let mut left = limits::PUMP_BYTES_MAX;
     for _ in 0..count {
         let length = take(stream, b"NAME")?;
-        take_body(stream, b"NAME", length, argument_max)?;
+        skip(stream, *b"NAME", length, &mut left)?;
         let (token, length) = take_any(stream)?;
         if &token != b"FILE" && &token != b"LINK" {
             return Err(Malformed::Token { wanted: *b"FILE", found: token }.into());
         }
-        left -= take_body(stream, b"FILE", length, left)?.len();
+        skip(stream, token, length, &mut left)?;
     }
     Ok(Request::Pump)
+}
+
+/// Passes over a body, as long as all of them together keep their limit.
+fn skip(
+    stream: &mut impl Read,
+    token: [u8; 4],
+    length: u32,
+    left: &mut usize,
+) -> Result<(), WireError> {
+    let length_left = left.checked_sub(length as usize);
+    *left = length_left.ok_or(Malformed::TooLong { token, length: length as usize })?;
+    skip_body(stream, length)
 }

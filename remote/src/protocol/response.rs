@@ -16,7 +16,29 @@ pub const REFUSED_STATUS: i32 = 111 << 8;
 /// What a worker sends now and then to an rcache client before the answer.
 pub const ALIVE: &[u8] = b"ALIV00000000";
 
-/// The answer to a request to compile, whose checksum `request` is.
+/// Whether a reply may be sent: a client would refuse what is beyond the limits, and an output of a
+/// compile that failed.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(reply: &Reply) -> Result<(), Malformed> {
+    let bodies = [
+        (*b"SERR", reply.stderr.len(), limits::STREAM_BYTES_MAX),
+        (*b"SOUT", reply.stdout.len(), limits::STREAM_BYTES_MAX),
+        (*b"DOTO", reply.output.len(), limits::OUTPUT_BYTES_MAX),
+    ];
+    for (token, length, length_max) in bodies {
+        if length > length_max {
+            return Err(Malformed::TooLong { token, length });
+        }
+    }
+    match reply.status != 0 && !reply.output.is_empty() {
+        true => Err(Malformed::OutputOfFailure),
+        false => Ok(()),
+    }
+}
+
+/// The answer to a request to compile, whose checksum `request` is. The reply must pass [`check`].
 pub fn encode(dialect: Dialect, reply: &Reply, request: &Checksum) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(reply.output.len() / 2 + 1024);
     put(&mut bytes, b"DONE", dialect.version());

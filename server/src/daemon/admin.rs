@@ -2,7 +2,7 @@
 
 use super::conversation::Conversation;
 use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
-use super::{Cache, Daemon, bookkeeping, explain};
+use super::{Cache, Daemon, bookkeeping, explain, hosts};
 use crate::launcher_protocol::{BUILD, Caller, ToLauncher};
 use cache::outcome::Counter;
 use config::{Config, Environment};
@@ -51,6 +51,9 @@ fn choose(
         let folder = config.cache_dir.display();
         return Ok(json!({ "error": format!("the cache folder {folder} cannot be used") }));
     };
+    if command == "hosts" {
+        return hosts::ask(daemon, conversation, caller, &cache, config);
+    }
     let result = match command {
         "stats" => Ok(stats(daemon, &cache, config)),
         "zero" => {
@@ -111,7 +114,7 @@ fn stats(daemon: &Daemon, cache: &Cache, config: &Config) -> Value {
             "max_files": config.max_files,
             "evicted": totals.evicted,
         },
-        "hosts": [],
+        "hosts": hosts::known(daemon, config),
         "uncacheable": details(&all),
         "time_saved_ms": count(TIME_SAVED),
         "compile_time_ms": count(COMPILE_TIME),

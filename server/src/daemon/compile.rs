@@ -3,7 +3,9 @@
 use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::{Captured, Conversation};
+use super::elsewhere::{self, Elsewhere};
 use super::in_flight::{Ticket, Turn};
+use super::local_slots::Purpose;
 use super::lookup::{self, Known};
 use super::remember::{self, Judged};
 use super::start::Start;
@@ -101,27 +103,40 @@ fn steps(
         text = Some(preprocessed);
     }
 
-    // 5. Compile.
+    // 5. Compile, on a host of the cluster where that gives the same, else here.
     let search = remember::search_path(daemon, conversation, &unit)?;
-    let start = Start::after(&unit.source.stamp);
-    let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
-    if !captured.succeeded() {
-        return end_failed(conversation, &mut captured);
-    }
+    let place =
+        elsewhere::compile(daemon, conversation, cache, &unit, text.as_mut(), search.clone())?;
+    let (compiled, ending) = match place {
+        Elsewhere::Compiled(compiled) => (Ok(compiled), nothing_printed()),
+        Elsewhere::Here(listed) => {
+            let start = Start::after(&unit.source.stamp);
+            let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
+            drop(listed);
+            if !captured.succeeded() {
+                return end_failed(conversation, &mut captured);
+            }
+            // All that the build may change as soon as the launcher is released.
+            let compiled = Compiled::collect(&unit, &mut captured, start, search);
+            (compiled, ToLauncher::PrintRan)
+        }
+    };
 
-    // 6. Remember: all that the build may change at once before the launcher is released, the
-    // storing itself afterwards.
-    let compiled = Compiled::collect(&unit, &mut captured, start, search);
+    // 6. Remember: judge before the launcher is released, store afterwards.
     let mut judged = judge(daemon, &unit, &compiled, text.as_ref());
     if matches!(judged, Judged::ByText) && text.is_none() {
         text = text::preprocess(daemon, conversation, cache, &unit).ok();
         judged = judge(daemon, &unit, &compiled, text.as_ref());
     }
     let finishing = daemon.finishing.begin();
-    let released = conversation.send(&ToLauncher::PrintRan);
+    let released = conversation.send(&ending);
     finish(cache, &unit, known, text, compiled, judged, ticket);
     drop(finishing);
     Ok(released?)
+}
+
+fn nothing_printed() -> ToLauncher {
+    ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr: Vec::new() }
 }
 
 fn judge(
@@ -245,9 +260,12 @@ fn run_compiler(
     unit: &Unit,
 ) -> Result<Captured, Stop> {
     let limit = unit.config.local_slots;
-    let slot = daemon.slots.acquire(limit, || conversation.still_waiting())?;
-    let captured = conversation.run(order(unit), 2)?;
+    let slot = daemon.slots.acquire(Purpose::Compile, limit, || conversation.still_waiting())?;
+    let mut captured = conversation.run(order(unit), 2)?;
     drop(slot);
+    if captured.stderr().is_ok_and(|text| text.is_empty()) {
+        daemon.memory.note_silent(unit);
+    }
     cache.counts.add(Counter::LocalCompile);
     cache.counts.add_compile_time(captured.wall);
     Ok(captured)

@@ -1,4 +1,4 @@
-//! How many compilers and preprocessors run on this machine at one time, over all builds; first come, first served.
+//! How many compilers and preprocessors run on this machine at one time, over all builds; preprocessors first, else first come, first served.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,12 +15,36 @@ pub struct LocalSlots {
     freed: Condvar,
 }
 
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A preprocessor run goes before every compile: it is short, and the cluster waits for it.
+    Preprocess,
+    /// A compile.
+    Compile,
+}
+
 #[derive(Default)]
 struct State {
     used: usize,
     used_most: usize,
     next_number: u64,
-    queue: VecDeque<u64>,
+    preprocess: VecDeque<u64>,
+    compile: VecDeque<u64>,
+}
+
+impl State {
+    fn queue(&mut self, purpose: Purpose) -> &mut VecDeque<u64> {
+        match purpose {
+            Purpose::Preprocess => &mut self.preprocess,
+            Purpose::Compile => &mut self.compile,
+        }
+    }
+
+    /// Who gets the next slot.
+    fn next(&self) -> Option<u64> {
+        self.preprocess.front().or(self.compile.front()).copied()
+    }
 }
 
 /// One slot; given back when dropped.
@@ -31,25 +55,26 @@ impl LocalSlots {
     /// its error (the caller is gone) ends the wait.
     pub fn acquire(
         &self,
+        purpose: Purpose,
         limit: usize,
         mut still_waiting: impl FnMut() -> io::Result<()>,
     ) -> io::Result<Slot<'_>> {
         let mut state = self.lock();
         let number = state.next_number;
         state.next_number += 1;
-        state.queue.push_back(number);
-        while state.used >= limit.max(1) || state.queue.front() != Some(&number) {
+        state.queue(purpose).push_back(number);
+        while state.used >= limit.max(1) || state.next() != Some(number) {
             state = match self.freed.wait_timeout(state, LOOK_UP) {
                 Ok((state, _)) => state,
                 Err(poison) => poison.into_inner().0,
             };
             if let Err(error) = still_waiting() {
-                state.queue.retain(|&waiting| waiting != number);
+                state.queue(purpose).retain(|&waiting| waiting != number);
                 self.freed.notify_all();
                 return Err(error);
             }
         }
-        state.queue.pop_front();
+        state.queue(purpose).pop_front();
         state.used += 1;
         state.used_most = state.used_most.max(state.used);
         // The next in line may find a slot as well.
@@ -60,7 +85,7 @@ impl LocalSlots {
     /// Slots in use, and callers in the queue.
     pub fn load(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.used, state.queue.len())
+        (state.used, state.preprocess.len() + state.compile.len())
     }
 
     /// The most slots that were ever in use at one time.
@@ -90,7 +115,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..20 {
                 scope.spawn(|| {
-                    let _slot = slots.acquire(3, || Ok(())).unwrap();
+                    let _slot = slots.acquire(Purpose::Compile, 3, || Ok(())).unwrap();
                     assert!(slots.load().0 <= 3);
                     std::thread::yield_now();
                 });
@@ -101,12 +126,35 @@ mod tests {
     }
 
     #[test]
+    fn preprocessors_go_first() {
+        let slots = LocalSlots::default();
+        let order = Mutex::new(Vec::new());
+        let held = slots.acquire(Purpose::Compile, 1, || Ok(())).unwrap();
+        std::thread::scope(|scope| {
+            for (waiting, purpose) in [(1, Purpose::Compile), (2, Purpose::Preprocess)] {
+                let (slots, order) = (&slots, &order);
+                scope.spawn(move || {
+                    let _slot = slots.acquire(purpose, 1, || Ok(())).unwrap();
+                    order.lock().unwrap().push(purpose);
+                });
+                while slots.load().1 < waiting {
+                    std::thread::yield_now();
+                }
+            }
+            drop(held);
+        });
+        assert_eq!(*order.lock().unwrap(), [Purpose::Preprocess, Purpose::Compile]);
+    }
+
+    #[test]
     fn a_caller_that_is_gone_leaves_the_queue() {
         let slots = LocalSlots::default();
-        let slot = slots.acquire(1, || Ok(())).unwrap();
-        assert!(slots.acquire(1, || Err(io::ErrorKind::BrokenPipe.into())).is_err());
+        let slot = slots.acquire(Purpose::Compile, 1, || Ok(())).unwrap();
+        assert!(
+            slots.acquire(Purpose::Compile, 1, || Err(io::ErrorKind::BrokenPipe.into())).is_err()
+        );
         assert_eq!(slots.load(), (1, 0));
         drop(slot);
-        assert!(slots.acquire(1, || Ok(())).is_ok());
+        assert!(slots.acquire(Purpose::Compile, 1, || Ok(())).is_ok());
     }
 }

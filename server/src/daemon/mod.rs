@@ -7,16 +7,20 @@ mod compiled;
 mod compilers;
 mod conversation;
 mod counts;
+mod elsewhere;
 mod explain;
 mod finishing;
+mod hosts;
 mod in_flight;
 mod local_slots;
 mod lookup;
 mod remember;
+mod sendable;
 mod serve;
 mod settings;
 mod start;
 mod text;
+mod toolchain;
 mod unit;
 
 use crate::launcher_protocol::View;
@@ -28,6 +32,8 @@ use counts::Counts;
 use finishing::Finishing;
 use in_flight::InFlight;
 use local_slots::LocalSlots;
+use remote::fleet::Fleet;
+use sendable::Predefined;
 use settings::Settings;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -54,6 +60,12 @@ pub struct Daemon {
     finishing: Finishing,
     /// Compilers that run on this machine.
     slots: LocalSlots,
+    /// Hosts that compile for this machine.
+    fleet: Fleet,
+    /// What is remembered of units that were to be sent there.
+    memory: elsewhere::Memory,
+    /// Macros that clang defines by itself.
+    predefined: Predefined,
     /// The cache folders in use: calls may name different ones.
     caches: Mutex<HashMap<PathBuf, Opened>>,
     /// What it listens on.

@@ -83,4 +83,24 @@ mod tests {
         assert!(found.fresh);
         assert_eq!(found.loaded.config.max_files, 22);
     }
+
+    #[test]
+    fn settings_are_read_again_when_the_hosts_of_distcc_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let variables: Vec<(OsString, OsString)> =
+            ["HOME", "DISTCC_DIR"].map(|name| (name.into(), folder.path().into())).into();
+        let environment = Environment::new(&variables);
+        let settings = Settings::default();
+        let hosts = || settings.find(&environment).loaded.config.hosts.to_string();
+        hosts();
+        assert!(!settings.find(&environment).fresh);
+        for list in ["a/1", "bb/22"] {
+            std::fs::write(folder.path().join("hosts"), list).unwrap();
+            assert_eq!(hosts(), list);
+        }
+        let other = [&variables[..], &[("DISTCC_HOSTS".into(), "c".into())]].concat();
+        let found = settings.find(&Environment::new(&other));
+        assert!(found.fresh);
+        assert_eq!(found.loaded.config.hosts.to_string(), "c");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::compilers::Stop;
 use super::conversation::Conversation;
+use super::local_slots::Purpose;
 use super::remember::line_files;
 use super::start::Start;
 use super::unit::Unit;
@@ -15,7 +16,8 @@ use cache::scan::Scan;
 use cache::{depfile, key};
 use memchr::memmem;
 use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +31,12 @@ pub struct Text {
     pub start: Start,
     /// It contains something that a time macro could have become.
     pub shows_time: bool,
+    /// Compiled anywhere, it gives the same outputs: no option or source asks for more than tokens.
+    pub is_enough: bool,
+    /// The text itself, where it is enough.
+    pub bytes: Vec<u8>,
+    /// The dependency file of the call, where it asks for one that lists all files.
+    pub rule: Option<Vec<u8>>,
 }
 
 /// Preprocesses on the launcher's side, under a slot of this machine.
@@ -39,11 +47,19 @@ pub fn preprocess(
     unit: &Unit,
 ) -> Result<Text, Stop> {
     let limit = unit.config.local_slots;
-    let slot = daemon.slots.acquire(limit, || conversation.still_waiting())?;
+    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
     let start = Start::after(&unit.source.stamp);
     let words = unit.invocation.preprocess_arguments();
+    let whole_rule = unit.invocation.depfile.as_ref().is_some_and(|depfile| depfile.system_headers);
     // The files are not taken from the line marks: `#line` can name any.
-    let mut arguments = vec![b"-MD".to_vec(), b"-MF".to_vec(), descriptor_mark(0)];
+    let mut arguments = match whole_rule {
+        true => {
+            let rule = OsString::from_vec(descriptor_mark(0));
+            let words = unit.invocation.depfile_arguments(&rule).into_iter();
+            words.map(OsString::into_vec).collect()
+        }
+        false => vec![b"-MD".to_vec(), b"-MF".to_vec(), descriptor_mark(0)],
+    };
     if unit.compiler.banner.family == Family::Gcc && !unit.invocation.language.is_assembly() {
         // Else gcc overlooks the precompiled headers that the compile takes, or stumbles over.
         arguments.push(b"-fpch-preprocess".to_vec());
@@ -62,11 +78,38 @@ pub fn preprocess(
         return Err(Stop::Uncacheable(Uncacheable::new(counter, path)));
     }
     let warnings = captured.stderr()?;
-    let mut files = depfile::inputs(&captured.extra(0)?)
+    let rule = captured.extra(0)?;
+    let mut files = depfile::inputs(&rule)
         .ok_or_else(|| refuse("unreadable dependency output of the preprocessor"))?;
     files.retain(|path| *path != unit.invocation.source);
-    let key = text_key(daemon, unit, &text, &warnings, &files)?;
-    Ok(Text { key, files, start, shows_time: shows_time(&text) })
+    let (key, only_tokens) = text_key(daemon, unit, &text, &warnings, &files)?;
+    let shows_time = shows_time(&text);
+    let is_enough =
+        only_tokens && key.is_some() && (whole_rule || unit.invocation.depfile.is_none());
+    let rule = whole_rule.then_some(rule);
+    let bytes = if is_enough { text } else { Vec::new() };
+    Ok(Text { key, files, start, shows_time, is_enough, bytes, rule })
+}
+
+/// The files that the line marks of a text name, besides the compiler's own; `None` where a name is
+/// spelled in a way that is not understood.
+pub fn line_marks(text: &[u8]) -> Option<BTreeSet<PathBuf>> {
+    let mut names = BTreeSet::new();
+    let starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text).map(|end| end + 1));
+    for start in starts {
+        let Some(line) = text[start..].strip_prefix(b"# ") else { continue };
+        let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let Some(quoted) = line[digits..].strip_prefix(b" \"") else { continue };
+        let name = &quoted[..memchr::memchr(b'"', quoted)?];
+        if name.contains(&b'\\') || name.contains(&b'\n') {
+            return None;
+        }
+        // `<built-in>` and the like, and the mark that names the working directory.
+        if !name.starts_with(b"<") && !name.ends_with(b"//") {
+            names.insert(PathBuf::from(OsStr::from_bytes(name)));
+        }
+    }
+    Some(names)
 }
 
 /// A precompiled header stands for text that is not there: gcc leaves a pragma in its place; clang
@@ -90,14 +133,15 @@ fn refuse(why: &str) -> Stop {
     Stop::Uncacheable(Uncacheable::new(Counter::PreprocessorError, why))
 }
 
-/// What the preprocessor warns of counts as well: it is part of what the compile will print.
+/// The key, and whether the tokens alone decide. What the preprocessor warns of counts as well: it is
+/// part of what the compile will print.
 fn text_key(
     daemon: &Daemon,
     unit: &Unit,
     text: &[u8],
     warnings: &[u8],
     files: &[PathBuf],
-) -> Result<Option<Digest>, Stop> {
+) -> Result<(Option<Digest>, bool), Stop> {
     let mut assembler_reads = unit.definitions.iter().any(|scan| scan.assembler_includes);
     let mut quoted = BTreeSet::new();
     let mut all = Vec::with_capacity(files.len() + 1);
@@ -113,7 +157,7 @@ fn text_key(
         all.push((path.clone(), content.digest));
     }
     if assembler_reads && unit.assembles() {
-        return Ok(None);
+        return Ok((None, false));
     }
     only_tokens &= !unit.definitions.iter().any(|scan| scan.column_builtins);
     let mut hashed = Digest::of(text).0.to_vec();
@@ -132,7 +176,7 @@ fn text_key(
         let content = daemon.memo.content(&unit.here, &path, unit.now).ok();
         hashed.extend_from_slice(&content.map_or([0; Digest::LEN], |content| content.digest.0));
     }
-    Ok(Some(key::text_key(&unit.inputs(), Digest::of(&hashed), files)))
+    Ok((Some(key::text_key(&unit.inputs(), Digest::of(&hashed), files)), only_tokens))
 }
 
 /// Whether the text contains a date or a time in the form of `__DATE__` (`"Mmm dd yyyy`),
@@ -161,7 +205,16 @@ fn shows_time(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::shows_time;
+    use super::{line_marks, shows_time};
+
+    #[test]
+    fn line_marks_name_files() {
+        let text = b"# 0 \"a.c\"\n# 0 \"<built-in>\"\n# 1 \"/src//\"\n# 1 \"inc/b.h\" 1 3 4\nint x;\n#pragma x\n";
+        let names: Vec<_> = line_marks(text).unwrap().into_iter().collect();
+        assert_eq!(names, ["a.c", "inc/b.h"].map(std::path::PathBuf::from));
+        assert!(line_marks(b"# 1 \"a\\\"b\"\n").is_none());
+        assert!(line_marks(b"x\n# 1 \"a").is_none());
+    }
 
     #[test]
     fn dates_and_times_are_seen() {

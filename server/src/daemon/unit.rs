@@ -182,6 +182,12 @@ impl<'c> Unit<'c> {
             || parse(self.call, self.config, &self.compiler).as_ref() == Ok(&self.invocation)
     }
 
+    /// The working directory as gcc and clang name it in debug information.
+    pub fn apparent_directory(&self) -> &'c Path {
+        let real = self.call.caller.working_directory.as_path();
+        apparent_directory(self.call, &self.here).unwrap_or(real)
+    }
+
     /// Whether the values of time macros are fixed by SOURCE_DATE_EPOCH (gcc 7 and later; clang
     /// only from 16 on, and it is not relied on there).
     pub fn has_fixed_time(&self) -> bool {
@@ -411,11 +417,15 @@ fn working_directories<'c>(
         return Vec::new();
     }
     let real = call.caller.working_directory.as_path();
-    let apparent = call.caller.variable("PWD").map(Path::new).filter(|apparent| {
+    [Some(real), apparent_directory(call, here)].into_iter().flatten().collect()
+}
+
+/// What PWD says, where that is the working directory.
+fn apparent_directory<'c>(call: &'c Call, here: &WorkingDirectory) -> Option<&'c Path> {
+    call.caller.variable("PWD").map(Path::new).filter(|apparent| {
         let stat = here.stat(apparent);
         apparent.is_absolute() && stat.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == here.id)
-    });
-    [Some(real), apparent].into_iter().flatten().collect()
+    })
 }
 
 /// The macros of the command line are source text as well.

@@ -33,9 +33,11 @@ impl Cache {
     /// A cache with default settings.
     pub fn new() -> Cache {
         let scratch = tempfile::Builder::new().prefix("rk").tempdir().expect("a scratch folder");
-        for folder in ["home", "run", "config", "tmp", "bin"] {
+        for folder in ["home", "run", "config", "tmp", "bin", "distcc"] {
             std::fs::create_dir(scratch.path().join(folder)).unwrap();
         }
+        // So that the cluster of this machine's /etc/distcc/hosts has no part in any test.
+        std::fs::write(scratch.path().join("distcc/hosts"), "").unwrap();
         let private = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(scratch.path().join("run"), private).unwrap();
         Cache { scratch, settings: Vec::new(), user: None }
@@ -83,6 +85,7 @@ impl Cache {
             ("XDG_CONFIG_HOME".into(), below("config")),
             ("XDG_CACHE_HOME".into(), below("home/.cache")),
             ("TMPDIR".into(), below("tmp")),
+            ("DISTCC_DIR".into(), below("distcc")),
         ];
         all.extend(self.settings.iter().cloned());
         all

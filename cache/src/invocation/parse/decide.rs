@@ -30,7 +30,10 @@ impl Call<'_> {
             self.debug.last_is_on || self.debug.detail || self.debug.split || self.debug.assembler;
         let has = |traits| self.traits & traits != 0;
         let debug_names_directory = debug_info && !self.has_compilation_directory;
-        let is_assembly = language.is_assembly();
+        let remote_if_resolved = !has(LOCAL | RECORD)
+            && side_outputs.is_empty()
+            && !language.is_assembly()
+            && phase != Phase::SyntaxOnly;
         Ok(Invocation {
             rewritten: self.rewritten,
             language,
@@ -42,7 +45,8 @@ impl Call<'_> {
             needs_only_tokens: !has(POSITION) && !debug_info,
             native: self.native,
             records_command_line: has(RECORD),
-            remote: !has(LOCAL) && !self.native && side_outputs.is_empty() && !is_assembly,
+            remote: remote_if_resolved && !self.native,
+            remote_if_resolved,
             side_outputs,
             explicit_colour: self.explicit_colour,
             arguments: self.arguments,

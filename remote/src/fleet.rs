@@ -1,0 +1,313 @@
+//! The dispatch: finds a host for a job, makes sure that it has the same compiler, and tries another
+//! one when it fails.
+
+mod acquaintance;
+mod names;
+mod queue;
+mod race;
+mod report;
+mod visit;
+
+use crate::call::CallError;
+use crate::customer::Customer;
+use crate::protocol::identity::CompilerIdentity;
+use crate::scheduler::{Candidate, Ended, Scheduler, Ticket};
+use crate::{Job, Reply};
+use acquaintance::{Acquaintance, Book, Kind};
+use config::host_list::{Host, HostList};
+use names::Names;
+use queue::{Place, Queue};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+pub use report::HostState;
+pub use visit::{Question, Visit};
+
+/// Hosts that may fail one job before it is compiled here.
+const ATTEMPTS_MAX: usize = 3;
+
+/// How often a customer that waits for a slot is asked whether it still waits.
+const LOOK_UP: Duration = Duration::from_millis(400);
+
+/// Stands for this machine among the candidates, where the list names `localhost`.
+const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// All hosts that the builds of this user know.
+#[derive(Default)]
+pub struct Fleet {
+    state: Mutex<State>,
+    changed: Condvar,
+    names: Names,
+}
+
+#[derive(Default)]
+struct State {
+    scheduler: Scheduler,
+    queue: Queue,
+    book: Book,
+}
+
+/// A job, and who may do it.
+#[derive(Clone, Copy)]
+pub struct Order<'o> {
+    /// The host list of the call.
+    pub hosts: &'o HostList,
+    /// The job.
+    pub job: &'o Job,
+    /// The customer's compiler.
+    pub compiler: &'o CompilerIdentity,
+    /// The words that let a worker say which compiler it has.
+    pub identify: &'o [Vec<u8>],
+    /// For one attempt.
+    pub timeout: Duration,
+}
+
+/// How a job ended.
+pub enum Outcome<'f> {
+    /// A host did it.
+    Replied(Reply),
+    /// It is this machine's turn (`localhost` in the list): to be compiled here while this is held.
+    Here(Slot<'f>),
+    /// No host did it: to be compiled here. In words for a person.
+    Nobody {
+        /// Why not.
+        why: String,
+        /// Hosts that took the job and failed.
+        attempts: usize,
+    },
+    /// Nobody waits for it any more.
+    Gone(io::Error),
+}
+
+/// A slot of a host; given back when dropped.
+pub struct Slot<'f> {
+    fleet: &'f Fleet,
+    ticket: Ticket,
+    ended: Ended,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut state = self.fleet.lock();
+        state.scheduler.released(self.ticket, self.ended, now);
+        state.assign(now);
+        self.fleet.changed.notify_all();
+    }
+}
+
+impl Fleet {
+    /// Whether a list names anybody but this machine.
+    pub fn is_any(hosts: &HostList) -> bool {
+        hosts.hosts.iter().any(|host| matches!(host, Host::Tcp { down: false, .. }))
+    }
+
+    /// Has the job done by a host of the list; waits for a slot as long as it takes.
+    pub fn compile(&self, order: Order, customer: &mut dyn Customer) -> Outcome<'_> {
+        let mut excluded = Vec::new();
+        let mut why = String::from("no host is in the list");
+        let mut attempts = 0;
+        loop {
+            let place = match self.wait_for_place(order, &excluded, customer) {
+                Ok(place) => place,
+                Err(error) => return Outcome::Gone(error),
+            };
+            let (target, mut slot) = match place {
+                Place::Host(target, ticket) => (target, self.slot(ticket)),
+                Place::Nobody(reason) => {
+                    why = reason.unwrap_or(why);
+                    return Outcome::Nobody { why, attempts };
+                }
+            };
+            if target.address == HERE {
+                return Outcome::Here(slot);
+            }
+            let done = self
+                .acquaint(&target, order, customer)
+                .and_then(|kind| race::run(self, &target, &mut slot, kind, order, customer));
+            match done {
+                Ok(reply) => return Outcome::Replied(reply),
+                Err(Failed::Gone(error)) => return Outcome::Gone(error),
+                Err(Failed::NotNow) => {}
+                Err(Failed::Host(reason)) => {
+                    tracing::warn!("{}: {reason}", target.label);
+                    slot.ended = Ended::HostFailed;
+                    why = format!("{}: {reason}", target.label);
+                    self.lock().book.note_failure(target.address, &reason);
+                    excluded.push(target.address);
+                    attempts += 1;
+                    if attempts == ATTEMPTS_MAX {
+                        return Outcome::Nobody { why, attempts };
+                    }
+                }
+            }
+        }
+    }
+
+    fn slot(&self, ticket: Ticket) -> Slot<'_> {
+        Slot { fleet: self, ticket, ended: Ended::Cancelled }
+    }
+
+    /// Waits in line until a host has a free slot, which is then taken.
+    fn wait_for_place(
+        &self,
+        order: Order,
+        excluded: &[SocketAddr],
+        customer: &mut dyn Customer,
+    ) -> io::Result<Place> {
+        let targets = self.targets(order.hosts, customer)?;
+        let mut state = self.lock();
+        let number = state.queue.join(targets, &order.compiler.digest, order.cost(), excluded);
+        state.assign(Instant::now());
+        let mut looked_up = Instant::now();
+        loop {
+            if let Some(place) = state.queue.take(number) {
+                return Ok(place);
+            }
+            let pause = state.queue.pause(number, Instant::now()).min(LOOK_UP);
+            state = match self.changed.wait_timeout(state, pause) {
+                Ok((state, _)) => state,
+                Err(poison) => poison.into_inner().0,
+            };
+            if looked_up.elapsed() >= LOOK_UP {
+                looked_up = Instant::now();
+                drop(state);
+                let waiting = customer.still_waiting();
+                state = self.lock();
+                if let Err(error) = waiting {
+                    self.leave(&mut state, number);
+                    return Err(error);
+                }
+            }
+            state.assign(Instant::now());
+        }
+    }
+
+    /// Whoever leaves may just have been given a slot.
+    fn leave(&self, state: &mut State, number: u64) {
+        let now = Instant::now();
+        if let Some(Place::Host(_, ticket)) = state.queue.leave(number) {
+            state.scheduler.released(ticket, Ended::Cancelled, now);
+        }
+        state.assign(now);
+        self.changed.notify_all();
+    }
+
+    /// The addresses behind a list, in its order.
+    fn targets(&self, hosts: &HostList, customer: &mut dyn Customer) -> io::Result<Vec<Target>> {
+        let mut targets = Vec::new();
+        for host in &hosts.hosts {
+            match host {
+                Host::Local { slots } => targets.push(Target {
+                    address: HERE,
+                    slots: *slots,
+                    lzo: false,
+                    label: host.to_string(),
+                }),
+                Host::Tcp { down: true, .. } => {}
+                Host::Tcp { name, port, slots, lzo, .. } => {
+                    let addresses = self.names.find(name, *port, || customer.still_waiting())?;
+                    let several = addresses.len() > 1;
+                    targets.extend(addresses.into_iter().map(|address| Target {
+                        address,
+                        slots: *slots,
+                        lzo: *lzo,
+                        label: label(name, *port, several.then_some(address)),
+                    }));
+                }
+            }
+        }
+        if hosts.randomize {
+            shuffle(&mut targets);
+        }
+        Ok(targets)
+    }
+
+    /// Makes sure that the host has the same compiler, and learns what it speaks.
+    fn acquaint(
+        &self,
+        target: &Target,
+        order: Order,
+        customer: &mut dyn Customer,
+    ) -> Result<Kind, Failed> {
+        let key = (target.address, order.compiler.digest.clone());
+        match self.lock().book.begin(&key, Instant::now()) {
+            Acquaintance::Same(kind) => return Ok(kind),
+            Acquaintance::NotNow => return Err(Failed::NotNow),
+            Acquaintance::ToBeMade => {}
+        }
+        let met = acquaintance::meet(target, order, customer);
+        let mut state = self.lock();
+        let result = state.book.end(key, met, Instant::now());
+        state.assign(Instant::now());
+        self.changed.notify_all();
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+impl State {
+    /// Gives free slots to those who wait, the oldest first.
+    fn assign(&mut self, now: Instant) {
+        let State { scheduler, queue, book } = self;
+        queue.assign(scheduler, book, now);
+    }
+}
+
+impl Order<'_> {
+    fn cost(&self) -> u64 {
+        self.job.source.len() as u64
+    }
+}
+
+/// One address that may get a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    address: SocketAddr,
+    slots: usize,
+    lzo: bool,
+    label: String,
+}
+
+impl Target {
+    fn candidate(&self) -> Candidate {
+        Candidate { address: self.address, slots: self.slots }
+    }
+}
+
+/// Why an attempt gave no reply.
+enum Failed {
+    Gone(io::Error),
+    Host(String),
+    /// It has another compiler, or somebody else is just finding out.
+    NotNow,
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Failed {
+        match error {
+            CallError::Gone(error) => Failed::Gone(error),
+            why => Failed::Host(why.to_string()),
+        }
+    }
+}
+
+fn label(name: &str, port: u16, address: Option<SocketAddr>) -> String {
+    let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    match address {
+        Some(address) => format!("{name}:{port} ({})", address.ip()),
+        None => format!("{name}:{port}"),
+    }
+}
+
+/// `--randomize`: another order for each job, as distcc takes another for each process.
+fn shuffle(targets: &mut [Target]) {
+    use std::hash::{BuildHasher, RandomState};
+    let seed = RandomState::new();
+    targets.sort_by_cached_key(|target| seed.hash_one(target.address));
+}

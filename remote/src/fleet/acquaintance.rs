@@ -1,0 +1,267 @@
+//! Which hosts have the same compiler as this machine: asked before the first job, and again over time.
+
+use super::{Failed, Order, Target};
+use crate::call::{self, CallError, Patience};
+use crate::customer::Customer;
+use crate::protocol::identity::{CompilerIdentity, Identity};
+use crate::protocol::{Dialect, limits, request, response};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// To say which compiler it has, a host may take this long: the first time it reads all of it.
+const MEETING: Patience =
+    Patience { whole: Duration::from_secs(20), silence: Some(limits::SILENCE_MAX) };
+
+/// A trial job for a stock distccd may wait behind other jobs.
+const TRIAL: Patience = Patience { whole: Duration::from_secs(20), silence: None };
+
+/// A host that had the same compiler is asked again after this long.
+const SAME_FOR: Duration = Duration::from_secs(600);
+
+/// A host that had another compiler is asked again after this long: it may have been updated.
+const OTHER_FOR: Duration = Duration::from_secs(60);
+
+/// Hosts times compilers; far more than any cluster has.
+const KNOWN_MAX: usize = 20_000;
+
+/// Files that are named as different; one says it all, a second one confirms it.
+const FILES_NAMED_MAX: usize = 2;
+
+/// What listens at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An rcache worker of this version.
+    Worker(String),
+    /// A stock distccd.
+    Distccd,
+}
+
+impl Kind {
+    /// How to speak to it.
+    pub(super) fn dialect(&self, lzo: bool) -> Dialect {
+        match self {
+            Kind::Worker(_) => Dialect::Native,
+            Kind::Distccd if lzo => Dialect::Lzo,
+            Kind::Distccd => Dialect::Plain,
+        }
+    }
+
+    /// For a person.
+    pub fn describe(&self) -> String {
+        match self {
+            Kind::Worker(version) => format!("rcache {version}"),
+            Kind::Distccd => "distccd".to_owned(),
+        }
+    }
+}
+
+/// What was found out about a host and a compiler.
+pub(super) struct Met {
+    pub kind: Kind,
+    pub round_trip: Duration,
+    /// Or in what the compilers differ.
+    pub same: Result<(), String>,
+}
+
+/// All acquaintances.
+#[derive(Default)]
+pub(super) struct Book {
+    compilers: HashMap<(SocketAddr, String), Entry>,
+    hosts: HashMap<SocketAddr, HostEntry>,
+}
+
+enum Entry {
+    Asking,
+    Same { kind: Kind, since: Instant },
+    Other { why: String, since: Instant },
+}
+
+/// What is known of a host, whatever the compiler.
+#[derive(Clone, Default)]
+pub(super) struct HostEntry {
+    pub kind: Option<Kind>,
+    pub round_trip: Option<Duration>,
+    pub last_failure: Option<String>,
+}
+
+/// Whether a host may get a job.
+pub(super) enum Standing {
+    Usable,
+    Asking,
+    Other(String),
+}
+
+/// What to do before a job is sent.
+pub(super) enum Acquaintance {
+    Same(Kind),
+    NotNow,
+    ToBeMade,
+}
+
+impl Book {
+    pub(super) fn standing(&self, address: SocketAddr, compiler: &str, now: Instant) -> Standing {
+        match self.compilers.get(&(address, compiler.to_owned())) {
+            Some(Entry::Asking) => Standing::Asking,
+            Some(Entry::Other { why, since }) if now < *since + OTHER_FOR => {
+                Standing::Other(why.clone())
+            }
+            _ => Standing::Usable,
+        }
+    }
+
+    /// Whoever gets [`Acquaintance::ToBeMade`] asks the host, and must call [`Book::end`].
+    pub(super) fn begin(&mut self, key: &(SocketAddr, String), now: Instant) -> Acquaintance {
+        match self.compilers.get(key) {
+            Some(Entry::Same { kind, since }) if now < *since + SAME_FOR => {
+                return Acquaintance::Same(kind.clone());
+            }
+            Some(Entry::Other { since, .. }) if now < *since + OTHER_FOR => {
+                return Acquaintance::NotNow;
+            }
+            Some(Entry::Asking) => return Acquaintance::NotNow,
+            _ => {}
+        }
+        if self.compilers.len() >= KNOWN_MAX {
+            self.compilers.retain(|_, entry| matches!(entry, Entry::Asking));
+        }
+        self.compilers.insert(key.clone(), Entry::Asking);
+        Acquaintance::ToBeMade
+    }
+
+    pub(super) fn end(
+        &mut self,
+        key: (SocketAddr, String),
+        met: Result<Met, Failed>,
+        now: Instant,
+    ) -> Result<Kind, Failed> {
+        let met = match met {
+            Ok(met) => met,
+            Err(failed) => {
+                self.compilers.remove(&key);
+                return Err(failed);
+            }
+        };
+        let host = self.hosts.entry(key.0).or_default();
+        host.kind = Some(met.kind.clone());
+        host.round_trip = Some(met.round_trip);
+        host.last_failure = None;
+        match met.same {
+            Ok(()) => {
+                self.compilers.insert(key, Entry::Same { kind: met.kind.clone(), since: now });
+                Ok(met.kind)
+            }
+            Err(why) => {
+                tracing::warn!("{}: {why}", key.0);
+                self.compilers.insert(key, Entry::Other { why, since: now });
+                Err(Failed::NotNow)
+            }
+        }
+    }
+
+    /// A host that failed may come back as another one.
+    pub(super) fn note_failure(&mut self, address: SocketAddr, why: &str) {
+        self.hosts.entry(address).or_default().last_failure = Some(why.to_owned());
+        self.compilers.retain(|(known, _), entry| {
+            *known != address || matches!(entry, Entry::Asking | Entry::Other { .. })
+        });
+    }
+
+    /// A host that could not even be asked is not known to have any compiler.
+    pub(super) fn note_unreachable(&mut self, address: SocketAddr, why: &str) {
+        let host = self.hosts.entry(address).or_default();
+        host.kind = None;
+        host.round_trip = None;
+        host.last_failure = Some(why.to_owned());
+    }
+
+    /// What a host speaks that is known to have this compiler.
+    pub(super) fn same(&self, address: SocketAddr, compiler: &str) -> Option<Kind> {
+        match self.compilers.get(&(address, compiler.to_owned())) {
+            Some(Entry::Same { kind, .. }) => Some(kind.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn host(&self, address: SocketAddr) -> HostEntry {
+        self.hosts.get(&address).cloned().unwrap_or_default()
+    }
+
+    /// The reason why a host is not used for a compiler that it was asked about.
+    pub(super) fn why_other(&self, address: SocketAddr) -> Option<&str> {
+        self.compilers.iter().find_map(|((known, _), entry)| match entry {
+            Entry::Other { why, .. } if *known == address => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether a host is known to have a compiler that was asked for.
+    pub(super) fn has_same(&self, address: SocketAddr) -> bool {
+        self.compilers
+            .iter()
+            .any(|((known, _), entry)| *known == address && matches!(entry, Entry::Same { .. }))
+    }
+}
+
+/// Asks a host which compiler it has; one that does not understand the question is a stock distccd,
+/// and is tried out.
+pub(super) fn meet(
+    target: &Target,
+    order: Order,
+    customer: &mut dyn Customer,
+) -> Result<Met, Failed> {
+    let question = request::encode_identify(order.identify);
+    let asked = Instant::now();
+    let answer = call::call(target.address, &question, MEETING, customer, |stream| {
+        response::read_identity(stream)
+    });
+    let round_trip = asked.elapsed();
+    match answer {
+        Ok(Identity { worker, compiler, .. }) => {
+            let same = compiler.and_then(|theirs| compare(order.compiler, &theirs));
+            Ok(Met { kind: Kind::Worker(worker), round_trip, same })
+        }
+        Err(CallError::Closed) => {
+            let same = try_out(target, customer)?;
+            Ok(Met { kind: Kind::Distccd, round_trip, same })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn compare(ours: &CompilerIdentity, theirs: &CompilerIdentity) -> Result<(), String> {
+    if ours.digest == theirs.digest {
+        return Ok(());
+    }
+    if ours.banner != theirs.banner {
+        return Err(format!("it has {}, this machine {}", theirs.banner, ours.banner));
+    }
+    let differing = ours.files.iter().filter(|file| !theirs.files.contains(file));
+    let names: Vec<&str> = differing.take(FILES_NAMED_MAX).map(|(name, _)| name.as_str()).collect();
+    match names.is_empty() {
+        true => Err("its compiler has other parts than this machine's".to_owned()),
+        false => Err(format!("its {} is not the same as this machine's", names.join(" and "))),
+    }
+}
+
+fn try_out(target: &Target, customer: &mut dyn Customer) -> Result<Result<(), String>, Failed> {
+    let Some(trial) = customer.trial().map_err(Failed::Gone)? else {
+        return Ok(Err("there is no way to tell whether its compiler is the same".to_owned()));
+    };
+    let dialect = Kind::Distccd.dialect(target.lzo);
+    let (bytes, checksum) = request::encode(dialect, &trial.job, "");
+    let reply = call::call(target.address, &bytes, TRIAL, customer, |stream| {
+        response::read(stream, dialect, &checksum)
+    });
+    match reply {
+        Ok(reply) if reply.status != 0 => {
+            let text = String::from_utf8_lossy(&reply.stderr);
+            let line = text.lines().next().unwrap_or("it cannot run the compiler").to_owned();
+            Ok(Err(format!("the trial failed there: {line}")))
+        }
+        Ok(reply) if reply.output == trial.output => Ok(Ok(())),
+        Ok(_) => Ok(Err("its compiler makes another object of the trial unit".to_owned())),
+        Err(CallError::Closed) => Ok(Err("it refuses to run this compiler".to_owned())),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,240 @@
+//! One job on one host; near the end of a build, on a second one as well where the first is late.
+
+use super::acquaintance::Kind;
+use super::{Failed, Fleet, HERE, Order, Slot, Target};
+use crate::Reply;
+use crate::call::{self, CallError, Patience};
+use crate::customer::{Customer, Trial};
+use crate::protocol::{Checksum, Dialect, limits, request, response};
+use crate::scheduler::Ended;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+/// How often a rival that is waited for alone is asked.
+const LOOK_UP: Duration = Duration::from_millis(400);
+
+/// A job as one host gets it.
+struct Sending {
+    address: SocketAddr,
+    dialect: Dialect,
+    bytes: Vec<u8>,
+    checksum: Checksum,
+    patience: Patience,
+}
+
+impl Sending {
+    fn new(target: &Target, kind: &Kind, order: Order) -> Sending {
+        let dialect = kind.dialect(target.lzo);
+        let silence = (dialect == Dialect::Native).then_some(limits::SILENCE_MAX);
+        let patience = Patience { whole: order.timeout, silence };
+        let (bytes, checksum) = request::encode(dialect, order.job, &order.compiler.digest);
+        Sending { address: target.address, dialect, bytes, checksum, patience }
+    }
+
+    fn send(&self, customer: &mut dyn Customer) -> Result<Reply, CallError> {
+        call::call(self.address, &self.bytes, self.patience, customer, |stream| {
+            response::read(stream, self.dialect, &self.checksum)
+        })
+    }
+
+    /// Whether a reply is to be believed.
+    fn check(&self, reply: Reply, customer: &dyn Customer) -> Result<Reply, Failed> {
+        if self.dialect == Dialect::Native && reply.status == response::REFUSED_STATUS {
+            let why = String::from_utf8_lossy(&reply.stderr).trim().to_owned();
+            return Err(Failed::Host(format!("refused: {why}")));
+        }
+        if reply.status == 0 && !customer.is_whole(&reply) {
+            return Err(Failed::Host("it sent an object that is not whole".to_owned()));
+        }
+        Ok(reply)
+    }
+}
+
+/// Has the job done there; `slot` then knows how it ended.
+pub(super) fn run<'f>(
+    fleet: &'f Fleet,
+    target: &Target,
+    slot: &mut Slot<'f>,
+    kind: Kind,
+    order: Order,
+    customer: &mut dyn Customer,
+) -> Result<Reply, Failed> {
+    let sending = Sending::new(target, &kind, order);
+    let mut race = Race { fleet, order, slot, customer, rival: None, won: None, may_repeat: true };
+    let answer = sending.send(&mut race);
+    let Race { slot, customer, mut rival, won, .. } = race;
+    if let (Some(reply), Some(rival)) = (won, &mut rival) {
+        let checked = rival.sending.check(reply, customer);
+        if checked.is_ok() {
+            rival.slot.ended = Ended::Completed;
+        }
+        return checked;
+    }
+    let answer = match answer {
+        Ok(reply) => sending.check(reply, customer),
+        Err(error) => Err(Failed::from(error)),
+    };
+    match (answer, rival) {
+        (Ok(reply), _) => {
+            slot.ended = Ended::Completed;
+            Ok(reply)
+        }
+        // The second run may still save the job.
+        (Err(Failed::Host(why)), Some(mut rival)) => {
+            fleet.lock().book.note_failure(target.address, &why);
+            slot.ended = Ended::HostFailed;
+            rival.wait(customer)
+        }
+        (failed, _) => failed,
+    }
+}
+
+/// The customer of the first run, which also looks after the second.
+struct Race<'r, 'f> {
+    fleet: &'f Fleet,
+    order: Order<'r>,
+    slot: &'r mut Slot<'f>,
+    customer: &'r mut dyn Customer,
+    rival: Option<Rival<'f>>,
+    won: Option<Reply>,
+    may_repeat: bool,
+}
+
+impl Customer for Race<'_, '_> {
+    /// Fails when the second run has won, so that the first is given up.
+    fn still_waiting(&mut self) -> io::Result<()> {
+        self.customer.still_waiting()?;
+        let Some(rival) = &mut self.rival else {
+            if self.may_repeat {
+                self.rival = self.repeat();
+                self.may_repeat = self.rival.is_none();
+            }
+            return Ok(());
+        };
+        match rival.answers.try_recv() {
+            Ok(Ok(reply)) => {
+                self.won = Some(reply);
+                Err(io::ErrorKind::Interrupted.into())
+            }
+            Ok(Err(_)) | Err(TryRecvError::Disconnected) => {
+                rival.slot.ended = Ended::HostFailed;
+                self.rival = None;
+                Ok(())
+            }
+            Err(TryRecvError::Empty) => Ok(()),
+        }
+    }
+
+    fn trial(&mut self) -> io::Result<Option<Arc<Trial>>> {
+        self.customer.trial()
+    }
+
+    fn is_whole(&self, reply: &Reply) -> bool {
+        self.customer.is_whole(reply)
+    }
+}
+
+impl<'f> Race<'_, 'f> {
+    /// Starts a second run where the scheduler expects much of it.
+    fn repeat(&mut self) -> Option<Rival<'f>> {
+        let targets = self.fleet.targets(self.order.hosts, self.customer).ok()?;
+        let mut state = self.fleet.lock();
+        if state.queue.waiting() > 0 {
+            return None;
+        }
+        let compiler = &self.order.compiler.digest;
+        let known: Vec<(Target, Kind)> = targets
+            .into_iter()
+            .filter(|target| target.address != HERE)
+            .filter_map(|target| {
+                let kind = state.book.same(target.address, compiler)?;
+                Some((target, kind))
+            })
+            .collect();
+        let candidates: Vec<_> = known.iter().map(|(target, _)| target.candidate()).collect();
+        let ticket = self.slot.ticket;
+        let (index, ticket) = state.scheduler.repeat(ticket, &candidates, &[], Instant::now())?;
+        drop(state);
+        let (target, kind) = &known[index];
+        tracing::info!("a second run on {}", target.label);
+        let slot = self.fleet.slot(ticket);
+        Rival::start(Sending::new(target, kind, self.order), slot)
+    }
+}
+
+/// The second run.
+struct Rival<'f> {
+    sending: Arc<Sending>,
+    slot: Slot<'f>,
+    stop: Arc<AtomicBool>,
+    answers: Receiver<Result<Reply, CallError>>,
+}
+
+impl<'f> Rival<'f> {
+    fn start(sending: Sending, slot: Slot<'f>) -> Option<Rival<'f>> {
+        let sending = Arc::new(sending);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, answers) = mpsc::channel();
+        let started = std::thread::Builder::new().spawn({
+            let (sending, stop) = (Arc::clone(&sending), Arc::clone(&stop));
+            move || {
+                // Nobody may wait for it any more.
+                let _ = sender.send(sending.send(&mut Runner { stop }));
+            }
+        });
+        started.ok().map(|_| Rival { sending, slot, stop, answers })
+    }
+
+    /// Waits for it alone.
+    fn wait(&mut self, customer: &mut dyn Customer) -> Result<Reply, Failed> {
+        loop {
+            match self.answers.recv_timeout(LOOK_UP) {
+                Ok(Ok(reply)) => {
+                    let checked = self.sending.check(reply, customer);
+                    if checked.is_ok() {
+                        self.slot.ended = Ended::Completed;
+                    }
+                    return checked;
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failed::Host("the second run was lost".to_owned()));
+                }
+                Err(RecvTimeoutError::Timeout) => customer.still_waiting().map_err(Failed::Gone)?,
+            }
+        }
+    }
+}
+
+impl Drop for Rival<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The customer of the second run.
+struct Runner {
+    stop: Arc<AtomicBool>,
+}
+
+impl Customer for Runner {
+    fn still_waiting(&mut self) -> io::Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn trial(&mut self) -> io::Result<Option<Arc<Trial>>> {
+        Ok(None)
+    }
+
+    /// The first run's customer looks at it.
+    fn is_whole(&self, _reply: &Reply) -> bool {
+        true
+    }
+}

@@ -1,0 +1,200 @@
+//! A unit that was not found is compiled by a host of the cluster, where that gives the same.
+
+use super::compiled::Compiled;
+use super::compilers::{Stop, driver_name};
+use super::conversation::Conversation;
+use super::sendable::{self, Sendable, StaysHere};
+use super::text::Text;
+use super::toolchain::{Here, Toolchain, Trials};
+use super::unit::Unit;
+use super::{Cache, Daemon, lock};
+use cache::entry::{Entry, Part, PartKind};
+use cache::hasher::Digest;
+use cache::invocation::Phase;
+use cache::object;
+use cache::outcome::{Counter, Uncacheable};
+use cache::outputs;
+use cache::search::SearchPath;
+use remote::fleet::{Fleet, Order, Outcome, Slot};
+use remote::{Customer, Job, Reply, Trial};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Units that are known to print something; one that is forgotten is compiled twice.
+const CHATTY_MAX: usize = 50_000;
+
+/// What the daemon remembers of compiles elsewhere, besides the hosts themselves.
+#[derive(Default)]
+pub struct Memory {
+    /// Units, by the name of their source, whose compile printed something: their text has to come
+    /// from a compile here, which can quote the source.
+    chatty: Mutex<HashSet<Digest>>,
+    /// What this machine's compilers make of the trial unit.
+    pub trials: Trials,
+}
+
+/// What came of the attempt to compile elsewhere.
+pub enum Elsewhere<'f> {
+    /// It is done; the files are in their places, and nothing was printed.
+    Compiled(Compiled),
+    /// It is to be compiled here, while this slot of the host list (`localhost`) is held.
+    Here(Option<Slot<'f>>),
+}
+
+/// Has the unit compiled by a host of its list.
+pub fn compile<'d>(
+    daemon: &'d Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    text: Option<&mut Text>,
+    search: Option<Arc<SearchPath>>,
+) -> Result<Elsewhere<'d>, Stop> {
+    let hosts = &unit.config.hosts;
+    if !Fleet::is_any(hosts) || daemon.memory.is_chatty(unit) {
+        return Ok(Elsewhere::Here(None));
+    }
+    let stays = match sendable::stays_here(unit) {
+        Some(why) => Err(why),
+        None => sendable::make(daemon, conversation, cache, unit, text)?,
+    };
+    let sendable = match stays {
+        Ok(sendable) => sendable,
+        Err(StaysHere(why)) => {
+            tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
+            return Ok(Elsewhere::Here(None));
+        }
+    };
+    let (job, sendable) = job(unit, sendable);
+    let toolchain = Toolchain::of(unit);
+    let (identity, identify) = (toolchain.identity(), toolchain.identify_words());
+    let order = Order {
+        hosts,
+        job: &job,
+        compiler: &identity,
+        identify: &identify,
+        timeout: unit.config.remote_timeout,
+    };
+    let started = Instant::now();
+    let mut customer = Waiting { daemon, conversation, cache, unit };
+    match daemon.fleet.compile(order, &mut customer) {
+        Outcome::Gone(error) => Err(Stop::Gone(error)),
+        Outcome::Here(slot) => Ok(Elsewhere::Here(Some(slot))),
+        Outcome::Nobody { why, attempts } => {
+            tracing::info!(why, attempts, "no host compiled it");
+            if attempts > 0 {
+                cache.counts.add(Counter::RemoteFailed);
+            }
+            Ok(Elsewhere::Here(None))
+        }
+        Outcome::Replied(reply) if !is_silent_success(&reply) => {
+            // The compiler's own words, with the lines that it quotes, come from a compile here.
+            daemon.memory.note_chatty(unit);
+            cache.counts.add(Counter::RemoteFailed);
+            tracing::info!(status = reply.status, "compiled again here for what it prints");
+            Ok(Elsewhere::Here(None))
+        }
+        Outcome::Replied(reply) => {
+            let compiled = accept(unit, reply, sendable, search, started)?;
+            cache.counts.add(Counter::RemoteCompile);
+            cache.counts.add_compile_time(compiled.wall);
+            Ok(Elsewhere::Compiled(compiled))
+        }
+    }
+}
+
+fn is_silent_success(reply: &Reply) -> bool {
+    reply.status == 0 && reply.stderr.is_empty() && reply.stdout.is_empty()
+}
+
+/// Puts the files in their places.
+fn accept(
+    unit: &Unit,
+    reply: Reply,
+    sendable: Sendable,
+    search: Option<Arc<SearchPath>>,
+    started: Instant,
+) -> Result<Compiled, Stop> {
+    let mut parts = vec![Part { kind: PartKind::Object, bytes: reply.output }];
+    parts.extend(sendable.rule.map(|bytes| Part { kind: PartKind::Depfile, bytes }));
+    let entry = Entry { parts };
+    outputs::deliver(&unit.here, &entry, &unit.outputs).map_err(|error| {
+        Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
+    })?;
+    Ok(Compiled {
+        parts: entry.parts,
+        wall: started.elapsed(),
+        start: sendable.start,
+        search,
+        files: Some(sendable.files),
+        assembler_files: Vec::new(),
+    })
+}
+
+/// The job; what is left of the text besides it comes back. The source stands first: a stock distccd
+/// takes the first word with the end of a source's name for it.
+fn job(unit: &Unit, mut sendable: Sendable) -> (Job, Sendable) {
+    let invocation = &unit.invocation;
+    let (phase, output) = match invocation.phase {
+        Phase::Assembly => ("-S", "rcache.s"),
+        _ => ("-c", "rcache.o"),
+    };
+    let mut words = vec![
+        driver_name(&unit.call.compiler).to_owned(),
+        sendable::file_name(invocation.language).into(),
+    ];
+    words.append(&mut sendable.options);
+    words.extend(invocation.remote_arguments(&unit.compiler.banner.target_options));
+    words.extend([phase, "-o", output].map(OsString::from));
+    let arguments = words.into_iter().map(OsString::into_vec).collect();
+    let source = std::mem::take(&mut sendable.text);
+    (Job { arguments, source }, sendable)
+}
+
+/// The launcher that waits for a unit.
+struct Waiting<'a> {
+    daemon: &'a Daemon,
+    conversation: &'a mut Conversation,
+    cache: &'a Cache,
+    unit: &'a Unit<'a>,
+}
+
+impl Customer for Waiting<'_> {
+    fn still_waiting(&mut self) -> io::Result<()> {
+        self.conversation.still_waiting()
+    }
+
+    fn trial(&mut self) -> io::Result<Option<Arc<Trial>>> {
+        let unit = self.unit;
+        let toolchain = Toolchain::of(unit);
+        let here = Here { daemon: self.daemon, cache: self.cache, slots: unit.config.local_slots };
+        toolchain.trial(&here, self.conversation)
+    }
+
+    fn is_whole(&self, reply: &Reply) -> bool {
+        object::is_whole(&reply.output, self.unit.invocation.phase)
+    }
+}
+
+impl Memory {
+    fn is_chatty(&self, unit: &Unit) -> bool {
+        lock(&self.chatty).contains(&unit.source_name())
+    }
+
+    fn note_chatty(&self, unit: &Unit) {
+        let mut chatty = lock(&self.chatty);
+        if chatty.len() >= CHATTY_MAX {
+            chatty.clear();
+        }
+        chatty.insert(unit.source_name());
+    }
+
+    /// A compile here printed nothing: the next one may be elsewhere.
+    pub fn note_silent(&self, unit: &Unit) {
+        lock(&self.chatty).remove(&unit.source_name());
+    }
+}
