@@ -145,6 +145,13 @@ impl Fleet {
                 Ok(reply) => return Outcome::Replied(reply),
                 Err(Failed::Gone(error)) => return Outcome::Gone(error),
                 Err(Failed::NotNow) => {}
+                Err(Failed::Refused(reason)) => {
+                    tracing::warn!("{}: refused: {reason}", target.label);
+                    why = format!("{}: refused: {reason}", target.label);
+                    self.lock().book.forget(target.address);
+                    excluded.push(target.address);
+                    attempts += 1;
+                }
                 Err(Failed::Host(reason)) => {
                     tracing::warn!("{}: {reason}", target.label);
                     slot.ended = Ended::HostFailed;
@@ -152,10 +159,10 @@ impl Fleet {
                     self.lock().book.note_failure(target.address, &reason);
                     excluded.push(target.address);
                     attempts += 1;
-                    if attempts == ATTEMPTS_MAX {
-                        return Outcome::Nobody { why, attempts };
-                    }
                 }
+            }
+            if attempts == ATTEMPTS_MAX {
+                return Outcome::Nobody { why, attempts };
             }
         }
     }
@@ -298,6 +305,8 @@ impl Target {
 enum Failed {
     Gone(io::Error),
     Host(String),
+    /// It does not do this job, in its own words; others it may.
+    Refused(String),
     /// It has another compiler, or somebody else is just finding out.
     NotNow,
 }

@@ -45,7 +45,7 @@ impl Sending {
     fn check(&self, reply: Reply, customer: &dyn Customer) -> Result<Reply, Failed> {
         if self.dialect == Dialect::Native && reply.status == response::REFUSED_STATUS {
             let why = String::from_utf8_lossy(&reply.stderr).trim().to_owned();
-            return Err(Failed::Host(format!("refused: {why}")));
+            return Err(Failed::Refused(why));
         }
         if reply.status == 0 && !customer.is_whole(&reply) {
             return Err(Failed::Host("it sent an object that is not whole".to_owned()));

@@ -114,7 +114,10 @@ fn steps(
         false => Elsewhere::Here(None),
     };
     let (compiled, ending) = match place {
-        Elsewhere::Compiled(compiled) => (Ok(compiled), nothing_printed()),
+        Elsewhere::Compiled(compiled) => {
+            let stderr = compiled.part(PartKind::Stderr).unwrap_or_default().to_vec();
+            (Ok(compiled), ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr })
+        }
         Elsewhere::Here(listed) => {
             if silent && text.is_none() {
                 text = Some(text::preprocess(daemon, conversation, cache, &unit)?);
@@ -142,10 +145,6 @@ fn steps(
     finish(cache, &unit, known, text, compiled, judged, ticket);
     drop(finishing);
     Ok(released?)
-}
-
-fn nothing_printed() -> ToLauncher {
-    ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr: Vec::new() }
 }
 
 fn judge(

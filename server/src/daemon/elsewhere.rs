@@ -10,8 +10,8 @@ use super::unit::Unit;
 use super::{Cache, Daemon, lock};
 use crate::compilers::wire_identity;
 use cache::entry::{Entry, Part, PartKind};
-use cache::hasher::Digest;
-use cache::invocation::Phase;
+use cache::hasher::{Digest, KeyHasher, KeySink};
+use cache::invocation::{Family, Phase};
 use cache::object;
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs;
@@ -32,7 +32,7 @@ const CHATTY_MAX: usize = 50_000;
 /// What the daemon remembers of compiles elsewhere, besides the hosts themselves.
 #[derive(Default)]
 pub struct Memory {
-    /// Units, by the name of their source, whose compile printed something: their text has to come
+    /// Units, by source and compiler, whose compile printed something: their text has to come
     /// from a compile here, which can quote the source.
     chatty: Mutex<HashSet<Digest>>,
     /// What this machine's compilers make of the trial unit.
@@ -41,7 +41,7 @@ pub struct Memory {
 
 /// What came of the attempt to compile elsewhere.
 pub enum Elsewhere<'f> {
-    /// It is done; the files are in their places, and nothing was printed.
+    /// It is done; the files are in their places.
     Compiled(Compiled),
     /// It is to be compiled here, while this slot of the host list (`localhost`) is held.
     Here(Option<Slot<'f>>),
@@ -110,7 +110,7 @@ pub fn compile<'d>(
             }
             Ok(Elsewhere::Here(None))
         }
-        Outcome::Replied(reply) if !is_silent_success(&reply) => {
+        Outcome::Replied(reply) if !is_acceptable(unit, &reply) => {
             // The compiler's own words, with the lines that it quotes, come from a compile here.
             daemon.memory.note_chatty(unit);
             cache.counts.add(Counter::RemoteFailed);
@@ -126,8 +126,23 @@ pub fn compile<'d>(
     }
 }
 
-fn is_silent_success(reply: &Reply) -> bool {
-    reply.status == 0 && reply.stderr.is_empty() && reply.stdout.is_empty()
+/// Whether a reply is all that a compile here would give. gcc opens the source again to quote it,
+/// and does not find it there. clang quotes from its text (`lib/Frontend/TextDiagnostic.cpp`), whose
+/// lines are the source's, except for the macros that were put before it.
+fn is_acceptable(unit: &Unit, reply: &Reply) -> bool {
+    if reply.status != 0 || !reply.stdout.is_empty() {
+        return false;
+    }
+    let looks_the_same =
+        !unit.call.terminal.stderr && unit.call.caller.variable("CLICOLOR_FORCE").is_none();
+    let names_no_macro_of_ours = || {
+        let names = [&b"<built-in>"[..], b"<command line>", b"rcache."];
+        names.iter().all(|name| memchr::memmem::find(&reply.stderr, name).is_none())
+    };
+    reply.stderr.is_empty()
+        || unit.compiler.banner.family == Family::Clang
+            && looks_the_same
+            && names_no_macro_of_ours()
 }
 
 /// Puts the files in their places.
@@ -140,6 +155,9 @@ fn accept(
 ) -> Result<Compiled, Stop> {
     let mut parts = vec![Part { kind: PartKind::Object, bytes: reply.output }];
     parts.extend(sendable.rule.map(|bytes| Part { kind: PartKind::Depfile, bytes }));
+    if !reply.stderr.is_empty() {
+        parts.push(Part { kind: PartKind::Stderr, bytes: reply.stderr });
+    }
     let entry = Entry { parts };
     outputs::deliver(&unit.here, &entry, &unit.outputs).map_err(|error| {
         Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
@@ -200,9 +218,16 @@ impl Customer for Waiting<'_> {
     }
 }
 
+fn chatty_key(unit: &Unit) -> Digest {
+    let mut hasher = KeyHasher::new("rcache chatty 1");
+    hasher.field("source", &unit.source_name().0);
+    hasher.field("compiler", &unit.compiler.digest.0);
+    hasher.finish()
+}
+
 impl Memory {
     fn is_chatty(&self, unit: &Unit) -> bool {
-        lock(&self.chatty).contains(&unit.source_name())
+        lock(&self.chatty).contains(&chatty_key(unit))
     }
 
     fn note_chatty(&self, unit: &Unit) {
@@ -210,11 +235,11 @@ impl Memory {
         if chatty.len() >= CHATTY_MAX {
             chatty.clear();
         }
-        chatty.insert(unit.source_name());
+        chatty.insert(chatty_key(unit));
     }
 
     /// A compile here printed nothing: the next one may be elsewhere.
     pub fn note_silent(&self, unit: &Unit) {
-        lock(&self.chatty).remove(&unit.source_name());
+        lock(&self.chatty).remove(&chatty_key(unit));
     }
 }

@@ -9,7 +9,7 @@ use super::compilers::{Stop, driver_name};
 use super::conversation::Conversation;
 use super::local_slots::Purpose;
 use super::start::Start;
-use super::text::{Text, line_marks};
+use super::text::{Text, line_marks, precompiled_header};
 use super::unit::Unit;
 use super::{Cache, Daemon};
 use crate::launcher_protocol::{Run, descriptor_mark};
@@ -75,6 +75,12 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     }
     if !unit.config.prefix_command.is_empty() {
         return stay("prefix_command");
+    }
+    // Preprocessing settles where headers are, but not what the assembler searches.
+    if invocation.arguments.iter().any(|argument| {
+        argument.role == Role::Search && argument.words[0].as_bytes().starts_with(b"-Wa,")
+    }) {
+        return stay("-Wa,-I");
     }
     let c_language = matches!(invocation.language.preprocessed(), Language::CPreprocessed);
     if c_language && driver_name(&unit.call.compiler).as_bytes().ends_with(b"++") {
@@ -145,6 +151,9 @@ pub fn make(
     let (Ok(mut text), Ok(rule)) = (captured.stdout(), captured.extra(0)) else {
         return stay("the preprocessed text is too large");
     };
+    if precompiled_header(unit, &text).is_some() {
+        return stay("a precompiled header");
+    }
     let Some(files) = files(unit, &text, &rule) else {
         return stay("what the preprocessor read cannot be told");
     };

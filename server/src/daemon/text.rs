@@ -114,7 +114,7 @@ pub fn line_marks(text: &[u8]) -> Option<BTreeSet<PathBuf>> {
 
 /// A precompiled header stands for text that is not there: gcc leaves a pragma in its place; clang
 /// takes one for a forced include only (`lib/Driver/ToolChains/Clang.cpp`), and leaves nothing.
-fn precompiled_header(unit: &Unit, text: &[u8]) -> Option<String> {
+pub fn precompiled_header(unit: &Unit, text: &[u8]) -> Option<String> {
     if memmem::find(text, b"#pragma GCC pch_preprocess").is_some() {
         return Some("#pragma GCC pch_preprocess".to_owned());
     }
