@@ -273,3 +273,18 @@ fn an_edit_and_its_undoing_hit_what_a_host_made() {
     assert_eq!(compile(), "direct_cache_hit");
     assert_eq!(cache.stats().get("local_compile"), 0);
 }
+
+#[test]
+fn explain_says_where_a_miss_would_be_compiled() {
+    let Some((cache, _distccd)) = with_distccd("explain and the cluster", "") else { return };
+    let project = project();
+    let explain = |line: &str| {
+        let call = Call::from(format!("explain {line}"));
+        let mut command = cache.subcommand("");
+        command.args(&call.words).current_dir(project.root());
+        crate::support::run(&mut command, crate::support::LIMIT_CALL).success().out()
+    };
+    assert!(explain("gcc -c a.c").contains("a host of the cluster would compile it"));
+    assert!(explain("gcc --coverage -c a.c").contains("compiled on this machine: an option"));
+    assert!(explain("gcc -c time.c").contains("compiled on this machine: a macro of time"));
+}

@@ -16,6 +16,7 @@ use cache::object;
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs;
 use cache::search::SearchPath;
+use config::host_list::Host;
 use remote::fleet::{Order, Outcome, Slot};
 use remote::protocol::request;
 use remote::{Customer, Job, Reply, Trial};
@@ -49,16 +50,34 @@ pub enum Elsewhere<'f> {
 
 /// Whether the unit can go to a host at all, as far as that is known before it is preprocessed.
 pub fn may_leave(daemon: &Daemon, unit: &Unit) -> bool {
-    let hosts = &unit.config.hosts;
-    if !daemon.fleet.has_hope(hosts, &wire_identity(&unit.compiler).digest) {
+    if !has_hope(daemon, unit) {
         return false;
     }
-    let why = match daemon.memory.is_chatty(unit) {
-        true => Some(StaysHere("it printed something the last time".to_owned())),
-        false => sendable::stays_here(unit),
-    };
+    let why = stays_here(daemon, unit);
     note_stay(unit, why.as_ref());
     why.is_none()
+}
+
+/// The same in words; `None` without hosts.
+pub fn outlook(daemon: &Daemon, unit: &Unit) -> Option<String> {
+    let hosts = &unit.config.hosts.hosts;
+    let named = hosts.iter().any(|host| matches!(host, Host::Tcp { .. }));
+    named.then(|| match stays_here(daemon, unit) {
+        Some(StaysHere(why)) => format!("it would be compiled on this machine: {why}"),
+        None if has_hope(daemon, unit) => "a host of the cluster would compile it".to_owned(),
+        None => "no host of the cluster can be used now: see `rcache hosts`".to_owned(),
+    })
+}
+
+fn has_hope(daemon: &Daemon, unit: &Unit) -> bool {
+    daemon.fleet.has_hope(&unit.config.hosts, &wire_identity(&unit.compiler).digest)
+}
+
+fn stays_here(daemon: &Daemon, unit: &Unit) -> Option<StaysHere> {
+    match daemon.memory.is_chatty(unit) {
+        true => Some(StaysHere("it printed something the last time".to_owned())),
+        false => sendable::stays_here(unit),
+    }
 }
 
 fn note_stay(unit: &Unit, why: Option<&StaysHere>) {
