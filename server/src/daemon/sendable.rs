@@ -29,6 +29,10 @@ const GCC_SINCE: u32 = 11;
 /// From clang 13 on, `-fdebug-compilation-dir=` is an option of the driver.
 const CLANG_SINCE: u32 = 13;
 
+/// Variables that shape the compile itself, and do not travel.
+const SHAPING_VARIABLES: [&str; 5] =
+    ["CLANG_NO_DEFAULT_CONFIG", "GCC_ROOT", "GNUTARGET", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT"];
+
 /// How a text is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -72,6 +76,9 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     let resolvable = unit.compiler.banner.family == Family::Gcc;
     if !(invocation.remote || invocation.remote_if_resolved && resolvable) {
         return stay("an option or the language ties it to this machine");
+    }
+    if let Some(name) = SHAPING_VARIABLES.iter().find(|name| unit.environment.get(name).is_some()) {
+        return stay(name);
     }
     if !unit.config.prefix_command.is_empty() {
         return stay("prefix_command");
