@@ -77,6 +77,19 @@ pub struct Config {
     pub log_level: Level,
 }
 
+impl Config {
+    /// Compiles on this machine at one time: the smaller of `local_slots` and `--localslots` of the
+    /// host list.
+    pub fn compile_slots(&self) -> usize {
+        self.hosts.local_slots.unwrap_or(usize::MAX).min(self.local_slots)
+    }
+
+    /// Preprocessor runs on this machine at one time: as for compiles, with `--localslots_cpp`.
+    pub fn preprocess_slots(&self) -> usize {
+        self.hosts.local_slots_cpp.unwrap_or(usize::MAX).min(self.local_slots)
+    }
+}
+
 macro_rules! sloppiness {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What may be overlooked, at the user's own risk; the names and meanings are ccache's.

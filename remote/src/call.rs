@@ -55,7 +55,8 @@ pub fn call<T>(
 ) -> Result<T, CallError> {
     let deadline = Instant::now() + patience.whole;
     let mut connection = Connection {
-        stream: open(address).map_err(|error| CallError::Unreachable(error.to_string()))?,
+        stream: open(address, patience)
+            .map_err(|error| CallError::Unreachable(error.to_string()))?,
         deadline: deadline.min(Instant::now() + CONNECT_MAX),
         silence: None,
         last_heard: Instant::now(),
@@ -90,7 +91,7 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpStream> {
+fn open(address: SocketAddr, patience: Patience) -> io::Result<TcpStream> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -98,7 +99,10 @@ fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
-    sockopt::set_tcp_user_timeout(&socket, VANISHED_AFTER.as_millis() as u32)?;
+    // A stock distccd reads nothing of a job that waits for its turn, which looks the same.
+    if patience.silence.is_some() {
+        sockopt::set_tcp_user_timeout(&socket, VANISHED_AFTER.as_millis() as u32)?;
+    }
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;

@@ -13,7 +13,7 @@ use crate::customer::Customer;
 use crate::protocol::identity::CompilerIdentity;
 use crate::scheduler::{Candidate, Ended, Scheduler, Ticket};
 use crate::{Job, Reply};
-use acquaintance::{Acquaintance, Book, Kind};
+use acquaintance::{Acquaintance, Book, Kind, Standing};
 use config::host_list::{Host, HostList};
 use names::Names;
 use queue::{Place, Queue};
@@ -67,7 +67,7 @@ pub struct Order<'o> {
 /// How a job ended.
 pub enum Outcome<'f> {
     /// A host did it.
-    Replied(Reply),
+    Replied(Reply, Origin),
     /// It is this machine's turn (`localhost` in the list): to be compiled here while this is held.
     Here(Slot<'f>),
     /// No host did it: to be compiled here. In words for a person.
@@ -80,6 +80,10 @@ pub enum Outcome<'f> {
     /// Nobody waits for it any more.
     Gone(io::Error),
 }
+
+/// Which host a reply came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin(SocketAddr);
 
 /// A slot of a host; given back when dropped.
 pub struct Slot<'f> {
@@ -99,9 +103,23 @@ impl Drop for Slot<'_> {
 }
 
 impl Fleet {
-    /// Whether a list names anybody but this machine.
-    pub fn is_any(hosts: &HostList) -> bool {
-        hosts.hosts.iter().any(|host| matches!(host, Host::Tcp { down: false, .. }))
+    /// Whether some host of the list could do a job for this compiler now; also where that was not
+    /// found out yet.
+    pub fn has_hope(&self, hosts: &HostList, compiler: &str) -> bool {
+        let now = Instant::now();
+        let is_usable = |state: &State, address| {
+            !matches!(state.book.standing(address, compiler, now), Standing::Other(_))
+                && !state.scheduler.is_backed_off(address, now)
+        };
+        hosts.hosts.iter().any(|host| match host {
+            Host::Tcp { name, port, down: false, .. } => {
+                let addresses = self.names.known(name, *port);
+                let state = self.lock();
+                addresses.is_empty() && self.names.why_none(name, *port).is_none()
+                    || addresses.into_iter().any(|address| is_usable(&state, address))
+            }
+            _ => false,
+        })
     }
 
     /// Has the job done by a host of the list; waits for a slot as long as it takes.
@@ -128,9 +146,16 @@ impl Fleet {
                 .acquaint(&target, order, customer)
                 .and_then(|kind| race::run(self, &target, &mut slot, kind, order, customer));
             match done {
-                Ok(reply) => return Outcome::Replied(reply),
+                Ok(reply) => return Outcome::Replied(reply, Origin(target.address)),
                 Err(Failed::Gone(error)) => return Outcome::Gone(error),
                 Err(Failed::NotNow) => {}
+                Err(Failed::Refused(reason)) => {
+                    tracing::warn!("{}: refused: {reason}", target.label);
+                    why = format!("{}: refused: {reason}", target.label);
+                    self.lock().book.forget(target.address);
+                    excluded.push(target.address);
+                    attempts += 1;
+                }
                 Err(Failed::Host(reason)) => {
                     tracing::warn!("{}: {reason}", target.label);
                     slot.ended = Ended::HostFailed;
@@ -138,12 +163,19 @@ impl Fleet {
                     self.lock().book.note_failure(target.address, &reason);
                     excluded.push(target.address);
                     attempts += 1;
-                    if attempts == ATTEMPTS_MAX {
-                        return Outcome::Nobody { why, attempts };
-                    }
                 }
             }
+            if attempts == ATTEMPTS_MAX {
+                return Outcome::Nobody { why, attempts };
+            }
         }
+    }
+
+    /// A host failed what this machine's own compiler then did: something is wrong with it.
+    pub fn contradicted(&self, origin: Origin, why: &str) {
+        let mut state = self.lock();
+        state.scheduler.failed(origin.0, Instant::now());
+        state.book.note_failure(origin.0, why);
     }
 
     fn slot(&self, ticket: Ticket) -> Slot<'_> {
@@ -284,6 +316,8 @@ impl Target {
 enum Failed {
     Gone(io::Error),
     Host(String),
+    /// It does not do this job, in its own words; others it may.
+    Refused(String),
     /// It has another compiler, or somebody else is just finding out.
     NotNow,
 }

@@ -182,6 +182,13 @@ impl Scheduler {
         }
     }
 
+    /// What an address did turns out to be wrong after its slot was given back.
+    pub fn failed(&mut self, address: SocketAddr, now: Instant) {
+        if let Some(host) = self.hosts.get_mut(&address) {
+            host.failed(now, now);
+        }
+    }
+
     /// The runs that may be worth a second one, the latest first: to be asked for now and then, and
     /// whenever a slot becomes free, before that is handed out.
     ///
@@ -226,6 +233,12 @@ impl Scheduler {
         let needed = (best.seconds * REPEAT_GAIN).max(best.seconds + REPEAT_SAVING.as_secs_f64());
         let (index, address) = (best.index, best.address);
         (needed < remaining).then(|| (index, self.take(address, cost, now)))
+    }
+
+    /// Whether an address is not to be used now because it failed.
+    pub fn is_backed_off(&self, address: SocketAddr, now: Instant) -> bool {
+        let host = self.hosts.get(&address);
+        host.is_some_and(|host| host.backing_off_until(now).is_some())
     }
 
     /// Every address that was used, in order.

@@ -128,11 +128,11 @@ fn daemon() -> Command {
 }
 
 const WORKER_NOTES: &str = "\
-A client is served if its address is in one of the networks of --allow and of the variable ALLOW; if
-there are none, if it is this machine or in a private network. The variable JOBS goes before the
-default of --jobs. Commands and options are allow-lists: what is not known to be harmless is refused,
-and the client compiles it itself. Nothing is encrypted and nobody is authenticated: keep the port
-within a network that you trust.
+A client is served if its address is in one of the networks of --allow and of the variable ALLOW;
+if there are none, if it is this machine or in a private network. The variable JOBS goes before
+the default of --jobs. Compilers and options are allow-lists: what is not known to be harmless is
+refused, and the client compiles it itself. Nothing is encrypted and nobody is authenticated: keep
+the port within a network that you trust.
 
 SIGTERM ends the worker when its compiles are done; a second one ends it at once.
 

@@ -39,6 +39,11 @@ fn project() -> Project {
         ("inc/a.h", HEADER),
         ("empty.c", ""),
         ("warn.c", "int f(void) { int unused; return 3; }\n"),
+        ("nested.c", NESTED),
+        (
+            "inc/noisy.h",
+            "static inline int noisy(int a) {\n\tint b; /* é */\n\treturn SQUARE(a = 3);\n}\n",
+        ),
         ("bad.c", "int f(void) { return undeclared; }\n"),
         ("missing.c", "#include \"not_there.h\"\nint x;\n"),
         ("time.c", "const char *when = __DATE__ __TIME__;\n"),
@@ -50,6 +55,9 @@ fn project() -> Project {
         ("macro.c", "int level = LEVEL;\nconst char *name = NAME;\n"),
     ])
 }
+
+const NESTED: &str = "#include <stdio.h>\n#define SQUARE(x) ((x) * (x))\n#include \"inc/noisy.h\"\n\
+    int f(unsigned u, int i)\n{\n\tif (u < i)\n\t\treturn SQUARE(i = 4) + noisy(i);\n\tprintf(\"%s\", i);\n\treturn LEVEL;\n}\n";
 
 const PUSHED: &str = "#define N 1\n#pragma push_macro(\"N\")\n#undef N\n#define N 5\nint a = N;\n\
     #pragma pop_macro(\"N\")\nint b = N;\n";
@@ -129,20 +137,41 @@ fn what_cannot_be_the_same_elsewhere_stays_here() {
     golden(&cache, &["gcc -c counter.c", "gcc -Wunused-macros -c a.c"], false);
 }
 
+#[test]
+fn a_precompiled_header_stays_here() {
+    let Some((cache, _distccd)) = with_distccd("precompiled headers", "") else { return };
+    let project = project();
+    project.plain("gcc -O1 inc/a.h -o inc/a.h.gch").success();
+    project.write("pch.c", "int use(void) { return LOCAL; }\n");
+    let before = cache.stats();
+    same_as_compiler(&project, &cache, "gcc -O1 -include inc/a.h -c pch.c");
+    assert_eq!(cache.stats().get("remote_compile"), before.get("remote_compile"));
+}
+
 /// The compiler's own text, with the lines that it quotes, comes from a compile here; and the next
 /// time it is known before anything is sent.
 #[test]
-fn what_prints_is_compiled_here() {
+fn what_prints_is_the_compilers_own_text() {
     let Some((cache, distccd)) = with_distccd("diagnostics", "") else { return };
     let project = project();
     for family in compilers("diagnostics") {
-        for line in ["-Wall -c warn.c", "-fdiagnostics-color=always -Wall -c warn.c", "-c bad.c"] {
+        for line in [
+            "-Wall -c warn.c",
+            "-fdiagnostics-color=always -Wall -c warn.c",
+            "-Wall -Wextra -DNAME=\"x\" -DLEVEL=3 -c nested.c",
+            "-c bad.c",
+        ] {
             let line = format!("{} {line}", family.c);
             let before = (cache.stats(), distccd.compiled());
             same_as_compiler(&project, &cache, line.as_str());
-            let stats = cache.stats();
-            assert_eq!(stats.get("remote_compile"), before.0.get("remote_compile"), "{line}");
-            assert!(stats.get("local_compile") > before.0.get("local_compile"), "{line}");
+            let rise = |name: &str| cache.stats().get(name) - before.0.get(name);
+            // clang quotes from the text that it was sent, and a warning is then its own.
+            let there = family.c == "clang" && !line.contains("bad.c");
+            assert_eq!(
+                (rise("remote_compile") > 0, rise("local_compile") > 0),
+                (there, !there),
+                "{line}"
+            );
         }
     }
     assert_eq!(cache.stats().0["hosts"][0]["failed"], 0, "a compile error is not the host's");
@@ -243,4 +272,19 @@ fn an_edit_and_its_undoing_hit_what_a_host_made() {
     project.write("inc/a.h", HEADER);
     assert_eq!(compile(), "direct_cache_hit");
     assert_eq!(cache.stats().get("local_compile"), 0);
+}
+
+#[test]
+fn explain_says_where_a_miss_would_be_compiled() {
+    let Some((cache, _distccd)) = with_distccd("explain and the cluster", "") else { return };
+    let project = project();
+    let explain = |line: &str| {
+        let call = Call::from(format!("explain {line}"));
+        let mut command = cache.subcommand("");
+        command.args(&call.words).current_dir(project.root());
+        crate::support::run(&mut command, crate::support::LIMIT_CALL).success().out()
+    };
+    assert!(explain("gcc -c a.c").contains("a host of the cluster would compile it"));
+    assert!(explain("gcc --coverage -c a.c").contains("compiled on this machine: an option"));
+    assert!(explain("gcc -c time.c").contains("compiled on this machine: a macro of time"));
 }

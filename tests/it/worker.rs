@@ -1,8 +1,11 @@
 //! The worker as its clients see it: stock distcc and rcache get what the compiler makes of their text.
 
-use crate::support::{Call, LIMIT_CALL, Outcome, Project, Worker, compilers, have, run, skip};
+use crate::support::{
+    Call, LIMIT_CALL, Outcome, Project, Worker, compilers, have, run, skip, wait_until,
+};
 use remote::Reply;
-use remote::protocol::Dialect;
+use remote::protocol::{Dialect, request, response};
+use std::io::Write;
 
 const C_UNIT: &str = "\
 #include <stdio.h>
@@ -273,4 +276,41 @@ fn an_ordinary_user_is_enough() {
         let reply = worker.compile_plain(&compile, text);
         assert_eq!(reply.status, 0, "{}", stderr(&reply));
     }
+}
+
+#[test]
+fn a_compiler_behind_a_link() {
+    let worker = Worker::start_slow("");
+    let bin = worker.root().join("bin");
+    std::fs::create_dir(worker.root().join("opt")).unwrap();
+    std::fs::rename(bin.join("gcc"), worker.root().join("opt/driver")).unwrap();
+    std::os::unix::fs::symlink("../opt/driver", bin.join("gcc")).unwrap();
+    let reply = worker.compile_plain("gcc -c t.c -o t.o", b"int x;\n");
+    assert_eq!(reply.status, 0, "{}", stderr(&reply));
+}
+
+#[test]
+fn memory_has_a_limit() {
+    let worker = Worker::start("--job-memory 20M");
+    let reply = worker.compile_plain("gcc -c t.c -o t.o", b"int x;\n");
+    assert!(reply.status != 0 && reply.output.is_empty(), "{reply:?}");
+    assert_eq!(worker.ended("ok"), 0);
+}
+
+#[test]
+fn ipv6_clients_are_served() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        skip("a client over IPv6", "this machine has no IPv6");
+        return;
+    }
+    let worker = Worker::start("--listen ::1 --allow ::1");
+    let address = "listening on [::1]:";
+    wait_until("it listens there", LIMIT_CALL, || worker.log().contains(address));
+    let log = worker.log();
+    let port = log.split_once(address).and_then(|(_, rest)| rest.lines().next()).unwrap();
+    let mut stream = std::net::TcpStream::connect(format!("[::1]:{port}")).unwrap();
+    stream.write_all(&request::encode_identify(&[b"gcc".to_vec()])).unwrap();
+    assert!(response::read_identity(&mut stream).unwrap().compiler.is_ok());
+    // This one is not allowed.
+    assert_eq!(worker.say(b""), b"");
 }

@@ -25,6 +25,43 @@ fn more_requests_than_slots_wait_their_turn() {
 }
 
 #[test]
+fn the_queue_has_an_end() {
+    // As many wait for each slot as the worker keeps, and no more.
+    const WAITING_MAX: usize = 16;
+    let worker = Worker::start_slow("--jobs 1");
+    let digest = worker.identify("gcc -x c").compiler.unwrap().digest;
+    let asked: Vec<_> = (0..=WAITING_MAX).map(|_| worker.ask_slowly()).collect();
+    worker.wait_for("queued", WAITING_MAX as u64);
+    assert!(worker.ask_slowly().turned_away());
+    let words = "gcc slow.i -c -o slow.o";
+    let reply = worker.ask(Dialect::Native, words, b"int x;\n", &digest).answer();
+    assert_eq!(reply.status, 111 << 8, "{reply:?}");
+    assert!(String::from_utf8_lossy(&reply.stderr).contains("too many"), "{reply:?}");
+    worker.wait_for("requests_total{outcome=\"turned_away\"}", 2);
+    drop(asked);
+    worker.wait_for("running", 0);
+}
+
+#[test]
+fn a_compiler_that_changes_meanwhile_is_noticed() {
+    let worker = Worker::start_slow("");
+    let digest = worker.identify("gcc -x c").compiler.unwrap().digest;
+    let words = "gcc slow.i -c -o slow.o";
+    let asked = worker.ask(Dialect::Native, words, b"int x;\n", &digest);
+    worker.wait_for("running", 1);
+    let script = worker.root().join("bin/gcc");
+    let updated = [std::fs::read(&script).unwrap(), b"# 2\n".to_vec()].concat();
+    let fresh = worker.root().join("bin/new");
+    std::fs::copy(&script, &fresh).unwrap();
+    std::fs::write(&fresh, updated).unwrap();
+    std::fs::rename(&fresh, &script).unwrap();
+    worker.release();
+    let reply = asked.answer();
+    assert_eq!(reply.status, 111 << 8, "{reply:?}");
+    assert!(String::from_utf8_lossy(&reply.stderr).contains("changed"), "{reply:?}");
+}
+
+#[test]
 fn a_client_that_leaves_takes_its_compiler_along() {
     let worker = Worker::start_slow("--jobs 1");
     let running = worker.ask_slowly();
@@ -101,8 +138,7 @@ fn a_second_sigterm_ends_it_at_once() {
     worker.terminate();
     wait_until("it drains", PATIENCE, || worker.get("/readyz").0 == 503);
     worker.terminate();
-    let reply = asked.answer();
-    assert_eq!(reply.status, 111 << 8, "{reply:?}");
+    assert!(asked.turned_away());
     assert_eq!(worker.end(), Some(0));
     assert_eq!(children_named("gcc", worker.root()).len(), 0);
 }
@@ -113,7 +149,7 @@ fn a_drain_has_an_end() {
     let asked = worker.ask_slowly();
     worker.wait_for("running", 1);
     worker.terminate();
-    assert_eq!(asked.answer().status, 111 << 8);
+    assert!(asked.turned_away());
     assert_eq!(worker.end(), Some(0));
 }
 
@@ -140,13 +176,14 @@ fn slots_are_the_cores_that_it_may_use() {
 
 #[test]
 fn what_a_killed_worker_left_is_swept_by_the_next() {
-    let worker = Worker::start_slow("");
+    let mut worker = Worker::start_slow("");
     let _asked = worker.ask_slowly();
     worker.wait_for("running", 1);
     let left = worker.job_folders();
     assert_eq!(left.len(), 1);
     let tmp = worker.root().join("tmp");
     crate::support::kill(worker.pid());
+    assert_eq!(worker.end(), None);
     let next = Worker::start_through(&["env", &format!("TMPDIR={}", tmp.display())], "");
     assert!(!left[0].exists(), "{}", next.log());
 }

@@ -162,6 +162,11 @@ impl Book {
     /// A host that failed may come back as another one.
     pub(super) fn note_failure(&mut self, address: SocketAddr, why: &str) {
         self.hosts.entry(address).or_default().last_failure = Some(why.to_owned());
+        self.forget(address);
+    }
+
+    /// The next job asks the host again which compiler it has.
+    pub(super) fn forget(&mut self, address: SocketAddr) {
         self.compilers.retain(|(known, _), entry| {
             *known != address || matches!(entry, Entry::Asking | Entry::Other { .. })
         });

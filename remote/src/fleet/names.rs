@@ -58,14 +58,8 @@ impl Names {
         }
         let key = (name.to_owned(), port);
         let mut known = self.lock();
-        if known.len() >= NAMES_MAX {
-            known.retain(|_, known| known.is_looking);
-        }
         loop {
-            let entry = known.entry(key.clone()).or_default();
-            if entry.is_due() {
-                entry.is_looking = self.look_up(&key);
-            }
+            let entry = self.refreshed(&mut known, &key);
             if entry.looked_up.is_some() || !entry.is_looking {
                 return Ok(entry.addresses.clone());
             }
@@ -77,13 +71,27 @@ impl Names {
         }
     }
 
-    /// The addresses that are known now.
+    /// The addresses that are known now; the name is looked up where that is due.
     pub(super) fn known(&self, name: &str, port: u16) -> Vec<SocketAddr> {
         if let Ok(address) = name.parse() {
             return vec![SocketAddr::new(address, port)];
         }
-        let known = self.lock();
-        known.get(&(name.to_owned(), port)).map_or(Vec::new(), |known| known.addresses.clone())
+        self.refreshed(&mut self.lock(), &(name.to_owned(), port)).addresses.clone()
+    }
+
+    fn refreshed<'k>(
+        &self,
+        known: &'k mut HashMap<(String, u16), Known>,
+        key: &(String, u16),
+    ) -> &'k mut Known {
+        if known.len() >= NAMES_MAX {
+            known.retain(|_, known| known.is_looking);
+        }
+        let entry = known.entry(key.clone()).or_default();
+        if entry.is_due() {
+            entry.is_looking = self.look_up(key);
+        }
+        entry
     }
 
     /// Why a name has no address, in words for a person; `None` where it was not looked up.

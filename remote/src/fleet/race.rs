@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How often a rival that is waited for alone is asked.
 const LOOK_UP: Duration = Duration::from_millis(400);
 
+/// Exit codes of distcc's own (its `exitcode.h`), such as 110 where the compiler cannot be run.
+const DAEMON_CODES: std::ops::RangeInclusive<i32> = 100..=120;
+
 /// A job as one host gets it.
 struct Sending {
     address: SocketAddr,
@@ -45,12 +48,33 @@ impl Sending {
     fn check(&self, reply: Reply, customer: &dyn Customer) -> Result<Reply, Failed> {
         if self.dialect == Dialect::Native && reply.status == response::REFUSED_STATUS {
             let why = String::from_utf8_lossy(&reply.stderr).trim().to_owned();
-            return Err(Failed::Host(format!("refused: {why}")));
+            return Err(Failed::Refused(why));
+        }
+        if let Some(why) = failure_of_host(&reply) {
+            return Err(Failed::Host(why));
         }
         if reply.status == 0 && !customer.is_whole(&reply) {
             return Err(Failed::Host("it sent an object that is not whole".to_owned()));
         }
         Ok(reply)
+    }
+}
+
+/// Where it is not the compiler that found fault with the text: it was killed, could not be run, or
+/// failed without a word.
+fn failure_of_host(reply: &Reply) -> Option<String> {
+    let signal = reply.status & 0x7f;
+    let code = reply.status >> 8 & 0xff;
+    let text = String::from_utf8_lossy(&reply.stderr);
+    let line = text.lines().next().unwrap_or_default();
+    if signal != 0 {
+        Some(format!("its compiler was ended by signal {signal}"))
+    } else if DAEMON_CODES.contains(&code) {
+        Some(format!("its daemon failed with {code} {line}").trim_end().to_owned())
+    } else if code != 0 && reply.stderr.is_empty() && reply.stdout.is_empty() {
+        Some(format!("its compiler failed with {code}, and did not say why"))
+    } else {
+        None
     }
 }
 
@@ -66,13 +90,9 @@ pub(super) fn run<'f>(
     let sending = Sending::new(target, &kind, order);
     let mut race = Race { fleet, order, slot, customer, rival: None, won: None, may_repeat: true };
     let answer = sending.send(&mut race);
-    let Race { slot, customer, mut rival, won, .. } = race;
-    if let (Some(reply), Some(rival)) = (won, &mut rival) {
-        let checked = rival.sending.check(reply, customer);
-        if checked.is_ok() {
-            rival.slot.ended = Ended::Completed;
-        }
-        return checked;
+    let Race { slot, customer, rival, won, .. } = race;
+    if let Some(reply) = won {
+        return Ok(reply);
     }
     let answer = match answer {
         Ok(reply) => sending.check(reply, customer),
@@ -85,9 +105,15 @@ pub(super) fn run<'f>(
         }
         // The second run may still save the job.
         (Err(Failed::Host(why)), Some(mut rival)) => {
-            fleet.lock().book.note_failure(target.address, &why);
-            slot.ended = Ended::HostFailed;
-            rival.wait(customer)
+            let second = rival.wait(fleet, customer);
+            if second.is_ok() {
+                fleet.lock().book.note_failure(target.address, &why);
+                slot.ended = Ended::HostFailed;
+            }
+            match second {
+                Err(Failed::Host(_) | Failed::Refused(_)) => Err(Failed::Host(why)),
+                other => other,
+            }
         }
         (failed, _) => failed,
     }
@@ -116,12 +142,17 @@ impl Customer for Race<'_, '_> {
             return Ok(());
         };
         match rival.answers.try_recv() {
-            Ok(Ok(reply)) => {
-                self.won = Some(reply);
-                Err(io::ErrorKind::Interrupted.into())
-            }
-            Ok(Err(_)) | Err(TryRecvError::Disconnected) => {
-                rival.slot.ended = Ended::HostFailed;
+            Ok(answer) => match rival.judge(self.fleet, answer, self.customer) {
+                Ok(reply) => {
+                    self.won = Some(reply);
+                    Err(io::ErrorKind::Interrupted.into())
+                }
+                Err(_) => {
+                    self.rival = None;
+                    Ok(())
+                }
+            },
+            Err(TryRecvError::Disconnected) => {
                 self.rival = None;
                 Ok(())
             }
@@ -189,18 +220,32 @@ impl<'f> Rival<'f> {
         started.ok().map(|_| Rival { sending, slot, stop, answers })
     }
 
+    /// What its answer is worth; a host that fails is known for it.
+    fn judge(
+        &mut self,
+        fleet: &Fleet,
+        answer: Result<Reply, CallError>,
+        customer: &dyn Customer,
+    ) -> Result<Reply, Failed> {
+        let checked = answer.map_err(Failed::from);
+        let checked = checked.and_then(|reply| self.sending.check(reply, customer));
+        match &checked {
+            Ok(_) => self.slot.ended = Ended::Completed,
+            Err(Failed::Host(why)) => {
+                tracing::warn!("{}: {why}", self.sending.address);
+                self.slot.ended = Ended::HostFailed;
+                fleet.lock().book.note_failure(self.sending.address, why);
+            }
+            Err(_) => {}
+        }
+        checked
+    }
+
     /// Waits for it alone.
-    fn wait(&mut self, customer: &mut dyn Customer) -> Result<Reply, Failed> {
+    fn wait(&mut self, fleet: &Fleet, customer: &mut dyn Customer) -> Result<Reply, Failed> {
         loop {
             match self.answers.recv_timeout(LOOK_UP) {
-                Ok(Ok(reply)) => {
-                    let checked = self.sending.check(reply, customer);
-                    if checked.is_ok() {
-                        self.slot.ended = Ended::Completed;
-                    }
-                    return checked;
-                }
-                Ok(Err(error)) => return Err(error.into()),
+                Ok(answer) => return self.judge(fleet, answer, customer),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Failed::Host("the second run was lost".to_owned()));
                 }

@@ -17,8 +17,9 @@ pub const ARGUMENT_BYTES_MAX: u32 = 128 << 10;
 /// All words together.
 pub const COMMAND_BYTES_MAX: usize = 2 << 20;
 
-/// A text to compile, plain. The largest preprocessed units of real projects have some 50 MB.
-pub const SOURCE_BYTES_MAX: usize = 512 << 20;
+/// A text to compile, plain. The largest units of real projects have some 50 MB; a client reads no more
+/// than 64 MB from its preprocessor.
+pub const SOURCE_BYTES_MAX: usize = 128 << 20;
 
 /// What a compiler printed, plain.
 pub const STREAM_BYTES_MAX: usize = 64 << 20;

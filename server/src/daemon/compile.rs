@@ -3,7 +3,7 @@
 use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::{Captured, Conversation};
-use super::elsewhere::{self, Elsewhere};
+use super::elsewhere::{self, Elsewhere, Instead};
 use super::in_flight::{Ticket, Turn};
 use super::local_slots::Purpose;
 use super::lookup::{self, Known};
@@ -91,7 +91,9 @@ fn steps(
 
     // 4. Has this text been compiled before?
     let mut text = None;
-    if wants_text(&unit, &known) {
+    let silent = is_silent(&unit);
+    let may_leave = elsewhere::may_leave(daemon, &unit);
+    if wants_text(&unit, &known) || silent && !may_leave {
         let preprocessed = text::preprocess(daemon, conversation, cache, &unit)?;
         if !config.recache {
             let found = preprocessed.key.and_then(|key| lookup::load_result(cache, &unit, key));
@@ -105,17 +107,27 @@ fn steps(
 
     // 5. Compile, on a host of the cluster where that gives the same, else here.
     let search = remember::search_path(daemon, conversation, &unit)?;
-    let place =
-        elsewhere::compile(daemon, conversation, cache, &unit, text.as_mut(), search.clone())?;
+    let place = match may_leave {
+        true => {
+            elsewhere::compile(daemon, conversation, cache, &unit, text.as_mut(), search.clone())?
+        }
+        false => Elsewhere::Here(Instead::default()),
+    };
     let (compiled, ending) = match place {
-        Elsewhere::Compiled(compiled) => (Ok(compiled), nothing_printed()),
-        Elsewhere::Here(listed) => {
+        Elsewhere::Compiled(compiled) => {
+            let stderr = compiled.part(PartKind::Stderr).unwrap_or_default().to_vec();
+            (Ok(compiled), ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr })
+        }
+        Elsewhere::Here(instead) => {
+            if silent && text.is_none() {
+                text = Some(text::preprocess(daemon, conversation, cache, &unit)?);
+            }
             let start = Start::after(&unit.source.stamp);
             let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
-            drop(listed);
             if !captured.succeeded() {
                 return end_failed(conversation, &mut captured);
             }
+            instead.succeeded(daemon);
             // All that the build may change as soon as the launcher is released.
             let compiled = Compiled::collect(&unit, &mut captured, start, search);
             (compiled, ToLauncher::PrintRan)
@@ -133,10 +145,6 @@ fn steps(
     finish(cache, &unit, known, text, compiled, judged, ticket);
     drop(finishing);
     Ok(released?)
-}
-
-fn nothing_printed() -> ToLauncher {
-    ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr: Vec::new() }
 }
 
 fn judge(
@@ -158,20 +166,23 @@ fn wants_text(unit: &Unit, known: &Known) -> bool {
     if !invocation.language.is_preprocessed_by_the_compiler() {
         return false;
     }
-    let silent = match &invocation.depfile {
-        // -MMD does not name the system headers.
-        Some(depfile) => !depfile.system_headers,
-        None => invocation.records_command_line,
-    };
     let depends_on_time = unit.depends_on_time(&unit.scan)
         || unit.definitions.iter().any(|scan| unit.depends_on_time(scan))
         || unit.definitions.iter().any(|scan| scan.opaque_has_include);
     let only_its_headers_changed = known.entry.is_some() && invocation.needs_only_tokens;
-    known.needs_text
-        || silent
-        || depends_on_time
-        || only_its_headers_changed
-        || !unit.config.direct_mode
+    known.needs_text || depends_on_time || only_its_headers_changed || !unit.config.direct_mode
+}
+
+/// Whether a compile here does not say by itself which files it reads.
+fn is_silent(unit: &Unit) -> bool {
+    if !unit.invocation.language.is_preprocessed_by_the_compiler() {
+        return false;
+    }
+    match &unit.invocation.depfile {
+        // -MMD does not name the system headers.
+        Some(depfile) => !depfile.system_headers,
+        None => unit.invocation.records_command_line,
+    }
 }
 
 fn serve_hit(
@@ -259,7 +270,7 @@ fn run_compiler(
     cache: &Cache,
     unit: &Unit,
 ) -> Result<Captured, Stop> {
-    let limit = unit.config.local_slots;
+    let limit = unit.config.compile_slots();
     let slot = daemon.slots.acquire(Purpose::Compile, limit, || conversation.still_waiting())?;
     let mut captured = conversation.run(order(unit), 2)?;
     drop(slot);

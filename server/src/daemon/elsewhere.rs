@@ -8,14 +8,17 @@ use super::text::Text;
 use super::toolchain::{Here, Toolchain, Trials};
 use super::unit::Unit;
 use super::{Cache, Daemon, lock};
+use crate::compilers::wire_identity;
 use cache::entry::{Entry, Part, PartKind};
-use cache::hasher::Digest;
-use cache::invocation::Phase;
+use cache::hasher::{Digest, KeyHasher, KeySink};
+use cache::invocation::{Family, Phase};
 use cache::object;
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs;
 use cache::search::SearchPath;
-use remote::fleet::{Fleet, Order, Outcome, Slot};
+use config::host_list::Host;
+use remote::fleet::{Order, Origin, Outcome, Slot};
+use remote::protocol::request;
 use remote::{Customer, Job, Reply, Trial};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -30,7 +33,7 @@ const CHATTY_MAX: usize = 50_000;
 /// What the daemon remembers of compiles elsewhere, besides the hosts themselves.
 #[derive(Default)]
 pub struct Memory {
-    /// Units, by the name of their source, whose compile printed something: their text has to come
+    /// Units, by source and compiler, whose compile printed something: their text has to come
     /// from a compile here, which can quote the source.
     chatty: Mutex<HashSet<Digest>>,
     /// What this machine's compilers make of the trial unit.
@@ -39,13 +42,71 @@ pub struct Memory {
 
 /// What came of the attempt to compile elsewhere.
 pub enum Elsewhere<'f> {
-    /// It is done; the files are in their places, and nothing was printed.
+    /// It is done; the files are in their places.
     Compiled(Compiled),
-    /// It is to be compiled here, while this slot of the host list (`localhost`) is held.
-    Here(Option<Slot<'f>>),
+    /// It is to be compiled here.
+    Here(Instead<'f>),
 }
 
-/// Has the unit compiled by a host of its list.
+/// Why a unit is compiled here after all.
+#[derive(Default)]
+pub struct Instead<'f> {
+    /// A slot of the host list (`localhost`), to be held meanwhile.
+    pub slot: Option<Slot<'f>>,
+    /// The host whose compile failed, and what it said.
+    doubt: Option<(Origin, String)>,
+}
+
+impl Instead<'_> {
+    /// The compile here succeeded.
+    pub fn succeeded(self, daemon: &Daemon) {
+        if let Some((origin, said)) = self.doubt {
+            let why = format!("its compile failed, and succeeded on this machine: {said}");
+            tracing::warn!("{origin:?}: {why}");
+            daemon.fleet.contradicted(origin, &why);
+        }
+    }
+}
+
+/// Whether the unit can go to a host at all, as far as that is known before it is preprocessed.
+pub fn may_leave(daemon: &Daemon, unit: &Unit) -> bool {
+    if !has_hope(daemon, unit) {
+        return false;
+    }
+    let why = stays_here(daemon, unit);
+    note_stay(unit, why.as_ref());
+    why.is_none()
+}
+
+/// The same in words; `None` without hosts.
+pub fn outlook(daemon: &Daemon, unit: &Unit) -> Option<String> {
+    let hosts = &unit.config.hosts.hosts;
+    let named = hosts.iter().any(|host| matches!(host, Host::Tcp { .. }));
+    named.then(|| match stays_here(daemon, unit) {
+        Some(StaysHere(why)) => format!("it would be compiled on this machine: {why}"),
+        None if has_hope(daemon, unit) => "a host of the cluster would compile it".to_owned(),
+        None => "no host of the cluster can be used now: see `rcache hosts`".to_owned(),
+    })
+}
+
+fn has_hope(daemon: &Daemon, unit: &Unit) -> bool {
+    daemon.fleet.has_hope(&unit.config.hosts, &wire_identity(&unit.compiler).digest)
+}
+
+fn stays_here(daemon: &Daemon, unit: &Unit) -> Option<StaysHere> {
+    match daemon.memory.is_chatty(unit) {
+        true => Some(StaysHere("it printed something the last time".to_owned())),
+        false => sendable::stays_here(unit),
+    }
+}
+
+fn note_stay(unit: &Unit, why: Option<&StaysHere>) {
+    if let Some(StaysHere(why)) = why {
+        tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
+    }
+}
+
+/// Has a unit that may leave compiled by a host of its list.
 pub fn compile<'d>(
     daemon: &'d Daemon,
     conversation: &mut Conversation,
@@ -55,21 +116,18 @@ pub fn compile<'d>(
     search: Option<Arc<SearchPath>>,
 ) -> Result<Elsewhere<'d>, Stop> {
     let hosts = &unit.config.hosts;
-    if !Fleet::is_any(hosts) || daemon.memory.is_chatty(unit) {
-        return Ok(Elsewhere::Here(None));
-    }
-    let stays = match sendable::stays_here(unit) {
-        Some(why) => Err(why),
-        None => sendable::make(daemon, conversation, cache, unit, text)?,
-    };
-    let sendable = match stays {
+    let sendable = match sendable::make(daemon, conversation, cache, unit, text)? {
         Ok(sendable) => sendable,
-        Err(StaysHere(why)) => {
-            tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
-            return Ok(Elsewhere::Here(None));
+        Err(why) => {
+            note_stay(unit, Some(&why));
+            return Ok(Elsewhere::Here(Instead::default()));
         }
     };
     let (job, sendable) = job(unit, sendable);
+    if let Err(why) = request::check(&job) {
+        note_stay(unit, Some(&StaysHere(why.to_string())));
+        return Ok(Elsewhere::Here(Instead::default()));
+    }
     let toolchain = Toolchain::of(unit);
     let (identity, identify) = (toolchain.identity(), toolchain.identify_words());
     let order = Order {
@@ -83,22 +141,27 @@ pub fn compile<'d>(
     let mut customer = Waiting { daemon, conversation, cache, unit };
     match daemon.fleet.compile(order, &mut customer) {
         Outcome::Gone(error) => Err(Stop::Gone(error)),
-        Outcome::Here(slot) => Ok(Elsewhere::Here(Some(slot))),
+        Outcome::Here(slot) => {
+            Ok(Elsewhere::Here(Instead { slot: Some(slot), ..Instead::default() }))
+        }
         Outcome::Nobody { why, attempts } => {
             tracing::info!(why, attempts, "no host compiled it");
             if attempts > 0 {
                 cache.counts.add(Counter::RemoteFailed);
             }
-            Ok(Elsewhere::Here(None))
+            Ok(Elsewhere::Here(Instead::default()))
         }
-        Outcome::Replied(reply) if !is_silent_success(&reply) => {
+        Outcome::Replied(reply, origin) if !is_acceptable(unit, &reply) => {
             // The compiler's own words, with the lines that it quotes, come from a compile here.
             daemon.memory.note_chatty(unit);
             cache.counts.add(Counter::RemoteFailed);
             tracing::info!(status = reply.status, "compiled again here for what it prints");
-            Ok(Elsewhere::Here(None))
+            let text = String::from_utf8_lossy(&reply.stderr);
+            let said = text.lines().next().unwrap_or_default().to_owned();
+            let doubt = (reply.status != 0).then_some((origin, said));
+            Ok(Elsewhere::Here(Instead { doubt, ..Instead::default() }))
         }
-        Outcome::Replied(reply) => {
+        Outcome::Replied(reply, _) => {
             let compiled = accept(unit, reply, sendable, search, started)?;
             cache.counts.add(Counter::RemoteCompile);
             cache.counts.add_compile_time(compiled.wall);
@@ -107,8 +170,23 @@ pub fn compile<'d>(
     }
 }
 
-fn is_silent_success(reply: &Reply) -> bool {
-    reply.status == 0 && reply.stderr.is_empty() && reply.stdout.is_empty()
+/// Whether a reply is all that a compile here would give. gcc opens the source again to quote it,
+/// and does not find it there. clang quotes from its text (`lib/Frontend/TextDiagnostic.cpp`), whose
+/// lines are the source's, except for the macros that were put before it.
+fn is_acceptable(unit: &Unit, reply: &Reply) -> bool {
+    if reply.status != 0 || !reply.stdout.is_empty() {
+        return false;
+    }
+    let looks_the_same =
+        !unit.call.terminal.stderr && unit.call.caller.variable("CLICOLOR_FORCE").is_none();
+    let names_no_macro_of_ours = || {
+        let names = [&b"<built-in>"[..], b"<command line>", b"rcache."];
+        names.iter().all(|name| memchr::memmem::find(&reply.stderr, name).is_none())
+    };
+    reply.stderr.is_empty()
+        || unit.compiler.banner.family == Family::Clang
+            && looks_the_same
+            && names_no_macro_of_ours()
 }
 
 /// Puts the files in their places.
@@ -121,6 +199,9 @@ fn accept(
 ) -> Result<Compiled, Stop> {
     let mut parts = vec![Part { kind: PartKind::Object, bytes: reply.output }];
     parts.extend(sendable.rule.map(|bytes| Part { kind: PartKind::Depfile, bytes }));
+    if !reply.stderr.is_empty() {
+        parts.push(Part { kind: PartKind::Stderr, bytes: reply.stderr });
+    }
     let entry = Entry { parts };
     outputs::deliver(&unit.here, &entry, &unit.outputs).map_err(|error| {
         Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
@@ -171,7 +252,8 @@ impl Customer for Waiting<'_> {
     fn trial(&mut self) -> io::Result<Option<Arc<Trial>>> {
         let unit = self.unit;
         let toolchain = Toolchain::of(unit);
-        let here = Here { daemon: self.daemon, cache: self.cache, slots: unit.config.local_slots };
+        let here =
+            Here { daemon: self.daemon, cache: self.cache, slots: unit.config.compile_slots() };
         toolchain.trial(&here, self.conversation)
     }
 
@@ -180,9 +262,16 @@ impl Customer for Waiting<'_> {
     }
 }
 
+fn chatty_key(unit: &Unit) -> Digest {
+    let mut hasher = KeyHasher::new("rcache chatty 1");
+    hasher.field("source", &unit.source_name().0);
+    hasher.field("compiler", &unit.compiler.digest.0);
+    hasher.finish()
+}
+
 impl Memory {
     fn is_chatty(&self, unit: &Unit) -> bool {
-        lock(&self.chatty).contains(&unit.source_name())
+        lock(&self.chatty).contains(&chatty_key(unit))
     }
 
     fn note_chatty(&self, unit: &Unit) {
@@ -190,11 +279,11 @@ impl Memory {
         if chatty.len() >= CHATTY_MAX {
             chatty.clear();
         }
-        chatty.insert(unit.source_name());
+        chatty.insert(chatty_key(unit));
     }
 
     /// A compile here printed nothing: the next one may be elsewhere.
     pub fn note_silent(&self, unit: &Unit) {
-        lock(&self.chatty).remove(&unit.source_name());
+        lock(&self.chatty).remove(&chatty_key(unit));
     }
 }

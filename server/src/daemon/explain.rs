@@ -4,7 +4,7 @@ use super::compilers::Stop;
 use super::conversation::Conversation;
 use super::lookup::{self, Known};
 use super::unit::{Call, Unit};
-use super::{Cache, Daemon};
+use super::{Cache, Daemon, elsewhere};
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::entry::PartKind;
 use cache::hasher::Digest;
@@ -86,6 +86,7 @@ fn explain_unit(daemon: &Daemon, cache: &Cache, unit: &Unit) -> Value {
         reasons = nearest(cache, unit);
     }
     reasons.truncate(REASONS_MAX);
+    reasons.extend(elsewhere::outlook(daemon, unit));
     verdict(Counter::CacheMiss.name(), reasons)
 }
 

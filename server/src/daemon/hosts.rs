@@ -82,8 +82,8 @@ fn questions(
         };
         let toolchain =
             Toolchain { driver: &driver, compiler: &compiler, target: Vec::new(), language };
-        let trial =
-            toolchain.trial(&Here { daemon, cache, slots: config.local_slots }, conversation)?;
+        let trial = toolchain
+            .trial(&Here { daemon, cache, slots: config.compile_slots() }, conversation)?;
         questions.push(Question {
             name: name.to_owned(),
             compiler: toolchain.identity(),

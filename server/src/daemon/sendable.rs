@@ -9,7 +9,7 @@ use super::compilers::{Stop, driver_name};
 use super::conversation::Conversation;
 use super::local_slots::Purpose;
 use super::start::Start;
-use super::text::{Text, line_marks};
+use super::text::{Text, line_marks, precompiled_header};
 use super::unit::Unit;
 use super::{Cache, Daemon};
 use crate::launcher_protocol::{Run, descriptor_mark};
@@ -31,6 +31,10 @@ const GCC_PRAGMAS_SINCE: u32 = 13;
 
 /// From clang 13 on, `-fdebug-compilation-dir=` is an option of the driver.
 const CLANG_SINCE: u32 = 13;
+
+/// Variables that shape the compile itself, and do not travel.
+const SHAPING_VARIABLES: [&str; 5] =
+    ["CLANG_NO_DEFAULT_CONFIG", "GCC_ROOT", "GNUTARGET", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT"];
 
 /// How a text is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +80,20 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     if !(invocation.remote || invocation.remote_if_resolved && resolvable) {
         return stay("an option or the language ties it to this machine");
     }
+    if let Some(name) = SHAPING_VARIABLES.iter().find(|name| unit.environment.get(name).is_some()) {
+        return stay(name);
+    }
     if !unit.config.prefix_command.is_empty() {
         return stay("prefix_command");
     }
     if unit.compiler.banner.family == Family::Clang && maps_macros(unit) {
         return stay("a map of paths for __FILE__, which clang ignores in a preprocessed text");
+    }
+    // Preprocessing settles where headers are, but not what the assembler searches.
+    if invocation.arguments.iter().any(|argument| {
+        argument.role == Role::Search && argument.words[0].as_bytes().starts_with(b"-Wa,")
+    }) {
+        return stay("-Wa,-I");
     }
     let c_language = matches!(invocation.language.preprocessed(), Language::CPreprocessed);
     if c_language && driver_name(&unit.call.compiler).as_bytes().ends_with(b"++") {
@@ -165,7 +178,7 @@ pub fn make(
         return Ok(as_it_is(unit));
     }
     let start = Start::after(&unit.source.stamp);
-    let limit = unit.config.local_slots;
+    let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
     let mut captured = conversation.run(order(unit, form), 1)?;
     drop(slot);
@@ -178,6 +191,9 @@ pub fn make(
     let (Ok(mut text), Ok(rule)) = (captured.stdout(), captured.extra(0)) else {
         return stay("the preprocessed text is too large");
     };
+    if precompiled_header(unit, &text).is_some() {
+        return stay("a precompiled header");
+    }
     let Some(files) = files(unit, &text, &rule) else {
         return stay("what the preprocessor read cannot be told");
     };
@@ -190,7 +206,7 @@ pub fn make(
         }
     }
     if form == Form::RewrittenIncludes {
-        let predefined = daemon.predefined.find(conversation, unit)?;
+        let predefined = daemon.predefined.find(daemon, conversation, unit)?;
         match put_before(&unit.invocation.source, &predefined, &text) {
             Some(whole) => text = whole,
             None => return stay("the preprocessor's text has another form"),
@@ -304,7 +320,12 @@ fn put_before(source: &Path, predefined: &[u8], text: &[u8]) -> Option<Vec<u8>> 
 
 impl Predefined {
     /// What `-E -dM` lists for the options of the unit, without its files.
-    fn find(&self, conversation: &mut Conversation, unit: &Unit) -> Result<Arc<Vec<u8>>, Stop> {
+    fn find(
+        &self,
+        daemon: &Daemon,
+        conversation: &mut Conversation,
+        unit: &Unit,
+    ) -> Result<Arc<Vec<u8>>, Stop> {
         let kept = |role| matches!(role, Role::Key | Role::Target | Role::Macro);
         let arguments = unit.invocation.arguments.iter().filter(|argument| kept(argument.role));
         let mut words: Vec<OsString> =
@@ -323,7 +344,11 @@ impl Predefined {
             arguments: asked.chain(rest).map(OsString::into_vec).collect(),
             ..Run::default()
         };
+        let limit = unit.config.preprocess_slots();
+        let slots = &daemon.slots;
+        let slot = slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
         let mut captured = conversation.run(order, 0)?;
+        drop(slot);
         let found = Arc::new(captured.stdout()?);
         let mut known = self.lock();
         if known.len() >= PREDEFINED_MAX {

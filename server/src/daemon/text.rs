@@ -46,7 +46,7 @@ pub fn preprocess(
     cache: &Cache,
     unit: &Unit,
 ) -> Result<Text, Stop> {
-    let limit = unit.config.local_slots;
+    let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
     let start = Start::after(&unit.source.stamp);
     let words = unit.invocation.preprocess_arguments();
@@ -114,7 +114,7 @@ pub fn line_marks(text: &[u8]) -> Option<BTreeSet<PathBuf>> {
 
 /// A precompiled header stands for text that is not there: gcc leaves a pragma in its place; clang
 /// takes one for a forced include only (`lib/Driver/ToolChains/Clang.cpp`), and leaves nothing.
-fn precompiled_header(unit: &Unit, text: &[u8]) -> Option<String> {
+pub fn precompiled_header(unit: &Unit, text: &[u8]) -> Option<String> {
     if memmem::find(text, b"#pragma GCC pch_preprocess").is_some() {
         return Some("#pragma GCC pch_preprocess".to_owned());
     }

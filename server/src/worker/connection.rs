@@ -74,6 +74,9 @@ fn exchange(worker: &Worker, stream: &TcpStream, what: &mut String) -> Outcome {
     let (outcome, answer) = match request {
         // Somebody looked whether there is a worker.
         Err(_) if timed.bytes == 0 => return Outcome::ClientGone,
+        Err(WireError::Io(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
+            return Outcome::TurnedAway;
+        }
         Err(error) => {
             *what = format!(": {}", in_words(&error));
             return Outcome::BadRequest;
@@ -90,6 +93,11 @@ fn exchange(worker: &Worker, stream: &TcpStream, what: &mut String) -> Outcome {
                 Client { caller: Caller::new(stream.as_fd(), native), native, wanted: compiler };
             let (outcome, reply) = client.compile(worker, job);
             note_reason(outcome, &reply, what);
+            // A stock client takes a closed connection for a reason to try the next host, and an
+            // answer for a reason to try no other.
+            if outcome == Outcome::TurnedAway && !native {
+                return outcome;
+            }
             let mut answer = client.caller.rest_of_sign().to_vec();
             answer.extend(response::encode(dialect, &reply, &checksum));
             (outcome, answer)
@@ -115,7 +123,8 @@ fn in_words(error: &WireError) -> String {
 
 /// Why a worker did not compile is in the log, too; what a compiler says is the client's business.
 fn note_reason(outcome: Outcome, reply: &Reply, what: &mut String) {
-    if matches!(outcome, Outcome::Refused | Outcome::Failed | Outcome::Timeout) {
+    let own = [Outcome::Refused, Outcome::TurnedAway, Outcome::Failed, Outcome::Timeout];
+    if own.contains(&outcome) {
         let reason = String::from_utf8_lossy(&reply.stderr);
         what.push_str(": ");
         what.push_str(reason.trim_end().trim_start_matches("rcache worker: "));
@@ -175,7 +184,7 @@ impl Client<'_> {
                     NoSlot::Failed(error) => error.to_string(),
                     NoSlot::Ending | NoSlot::ClientGone => "the worker ends".to_owned(),
                 };
-                return (Outcome::Refused, complaint(REFUSED_STATUS, &text));
+                return (Outcome::TurnedAway, complaint(REFUSED_STATUS, &text));
             }
         };
         let start = Instant::now();
@@ -184,13 +193,17 @@ impl Client<'_> {
         let (verdict, reply) = job.run(&worker.conditions, &mut watch);
         drop(slot);
         worker.metrics.count_compile(start.elapsed());
+        if self.wanted.is_some() && !job.has_the_same_compiler(&worker.toolchain) {
+            let text = "the compiler has been changed meanwhile";
+            return (Outcome::Refused, complaint(REFUSED_STATUS, text));
+        }
         let outcome = match verdict {
             Verdict::Compiled => Outcome::Ok,
             Verdict::CompileError => Outcome::CompileError,
             Verdict::TimedOut => Outcome::Timeout,
             Verdict::Failed => Outcome::Failed,
             Verdict::ClientGone => Outcome::ClientGone,
-            Verdict::WorkerEnds => Outcome::Refused,
+            Verdict::WorkerEnds => Outcome::TurnedAway,
         };
         (outcome, reply)
     }
@@ -211,9 +224,10 @@ impl Client<'_> {
             return Err(No(REFUSED_STATUS, text));
         }
         let hidden = worker.conditions.sandbox.hides_files();
-        let asks_for_files =
-            task.language.is_preprocessed_by_the_compiler() || policy::reads_files(&order.source);
-        if !hidden && asks_for_files {
+        let asks_for_files = || {
+            task.language.is_preprocessed_by_the_compiler() || policy::reads_files(&order.source)
+        };
+        if !hidden && asks_for_files() {
             let text = "the text could read files, and nothing here keeps it from that";
             return Err(No(REFUSED_STATUS, text.to_owned()));
         }

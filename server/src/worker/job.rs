@@ -4,6 +4,7 @@ use super::child::{self, End, Limits, Program, Ran, Watch};
 use super::policy::Task;
 use super::sandbox::{self, Sandbox};
 use super::scratch::JobFolder;
+use super::toolchain::Toolchain;
 use cache::compiler::Compiler;
 use cache::invocation::{Family, Phase};
 use remote::Reply;
@@ -86,6 +87,13 @@ impl Job {
         options.open(folder.path().join(&task.input_name))?.write_all(source)?;
         std::fs::create_dir(folder.path().join(TEMPORARY))?;
         Ok(Job { driver, compiler, task, folder })
+    }
+
+    /// Whether the compiler that ran is the one that was there before: packages are updated also
+    /// while compiles run.
+    pub fn has_the_same_compiler(&self, toolchain: &Toolchain) -> bool {
+        let now = toolchain.identify(&self.driver, self.task.identity.clone());
+        now.is_ok_and(|now| now.digest == self.compiler.digest)
     }
 
     /// Runs the compiler.

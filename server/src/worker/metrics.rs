@@ -28,8 +28,10 @@ outcomes! {
     Ok "ok",
     /// The compiler complained.
     CompileError "compile_error",
-    /// The policy or the queue said no.
+    /// The policy said no.
     Refused "refused",
+    /// Too many wait, or the worker ends: another host may do it.
+    TurnedAway "turned_away",
     /// The compile took too long.
     Timeout "timeout",
     /// The client went away.

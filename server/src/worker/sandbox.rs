@@ -137,11 +137,11 @@ impl Entrance {
     }
 }
 
-/// The files of a compiler that may be read wherever they are.
+/// The files of a compiler that are not where toolchains usually are, or only seem to be: behind links,
+/// or by way of `..`.
 pub fn programs(compiler: &cache::compiler::Compiler) -> Vec<PathBuf> {
-    let all = compiler.files.iter().map(|(path, _)| path);
-    let elsewhere = |path: &&PathBuf| !READABLE.iter().any(|known| path.starts_with(known));
-    all.filter(elsewhere).cloned().collect()
+    let all = compiler.files.iter().filter_map(|(path, _)| path.canonicalize().ok());
+    all.filter(|path| !READABLE.iter().any(|known| path.starts_with(known))).collect()
 }
 
 #[cfg(test)]

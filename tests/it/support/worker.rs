@@ -270,6 +270,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Whether the worker closes the connection without an answer.
+    pub fn turned_away(mut self) -> bool {
+        self.stream.read(&mut [0; 1]).is_ok_and(|count| count == 0)
+    }
+
     /// The answer.
     #[track_caller]
     pub fn answer(mut self) -> Reply {
