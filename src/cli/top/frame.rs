@@ -94,7 +94,7 @@ impl Frame<'_> {
         }
         let rate = percent(direct + preprocessed, calls);
         line.and_bar(BAR, direct + preprocessed, calls, self.style)
-            .and(Some(Paint::Bold), format!("{rate:>7}"))
+            .and(Some(Paint::Bold), rate)
             .and(None, format!(" of {}", count(calls)))
             .and(
                 Some(Paint::Dim),

@@ -41,7 +41,7 @@ fn the_whole_build() {
         frame(&answer(), &Value::Null).lines(Size::UNLIMITED).join("\n"),
         "\
 rcache top  1 min 3 s; q ends
-hit rate    87.3 % of 1 330  1 100 direct, 62 preprocessed, 168 misses
+hit rate  87.3 % of 1 330  1 100 direct, 62 preprocessed, 168 misses
 compiled  150 on hosts (3 again here), 18 on this machine
 here      2/2 busy, 1 waits
 hosts     4/16 busy, 1 waits, 1 of 2 usable
