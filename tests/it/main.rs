@@ -2,10 +2,12 @@
 
 mod support;
 
+mod cluster_cli;
 mod colours;
 mod commands;
 mod config;
 mod crash;
+mod demo;
 mod direct_mode;
 mod fallback;
 mod generated;
@@ -19,6 +21,7 @@ mod remote;
 mod remote_options;
 mod same_as_compiler;
 mod store;
+mod top;
 mod worker;
 mod worker_attacks;
 mod worker_life;

@@ -1,5 +1,6 @@
 //! The heart: one compile, step by step, from the call to the remembered result.
 
+use super::active::Stage;
 use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::{Captured, Conversation};
@@ -61,12 +62,13 @@ fn steps(
         return Err(Stop::Uncacheable(Counter::Disabled.into()));
     }
     // 1. What does the command mean, and which compiler is it?
-    let unit = Unit::understand(daemon, conversation, call, config)?;
+    let mut unit = Unit::understand(daemon, conversation, call, config)?;
 
     // 2. Are the source and all that it read, and all that it missed, as they were?
     let mut known = Known::default();
     let mut ticket = None;
     if config.recache {
+        unit.progress = daemon.active.enter(&unit.invocation.source);
         cache.counts.add(Counter::Recache);
     } else {
         let (first, found) = lookup::direct(daemon, cache, &unit);
@@ -74,6 +76,7 @@ fn steps(
             return serve_hit(conversation, cache, &unit, &entry, Counter::DirectCacheHit);
         }
         known = first;
+        unit.progress = daemon.active.enter(&unit.invocation.source);
         // 3. Is somebody already compiling it?
         match daemon.in_flight.join(unit.key, || conversation.still_waiting())? {
             Turn::Compile(taken) => ticket = Some(taken),
@@ -135,6 +138,7 @@ fn steps(
     };
 
     // 6. Remember: judge before the launcher is released, store afterwards.
+    unit.progress.at(Stage::Storing);
     let mut judged = judge(daemon, &unit, &compiled, text.as_ref());
     if matches!(judged, Judged::ByText) && text.is_none() {
         text = text::preprocess(daemon, conversation, cache, &unit).ok();
@@ -270,8 +274,10 @@ fn run_compiler(
     cache: &Cache,
     unit: &Unit,
 ) -> Result<Captured, Stop> {
+    unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.compile_slots();
     let slot = daemon.slots.acquire(Purpose::Compile, limit, || conversation.still_waiting())?;
+    unit.progress.at(Stage::Local);
     let mut captured = conversation.run(order(unit), 2)?;
     drop(slot);
     if captured.stderr().is_ok_and(|text| text.is_empty()) {

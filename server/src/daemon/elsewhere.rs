@@ -1,5 +1,6 @@
 //! A unit that was not found is compiled by a host of the cluster, where that gives the same.
 
+use super::active::Stage;
 use super::compiled::Compiled;
 use super::compilers::{Stop, driver_name};
 use super::conversation::Conversation;
@@ -255,6 +256,11 @@ impl Customer for Waiting<'_> {
         let here =
             Here { daemon: self.daemon, cache: self.cache, slots: unit.config.compile_slots() };
         toolchain.trial(&here, self.conversation)
+    }
+
+    fn placed(&mut self, host: Option<&str>) {
+        let stage = host.map_or(Stage::Waiting, |host| Stage::Host(host.to_owned()));
+        self.unit.progress.at(stage);
     }
 
     fn is_whole(&self, reply: &Reply) -> bool {

@@ -1,5 +1,6 @@
 //! The local cache daemon: one for each user and cache folder, started by the first launcher.
 
+mod active;
 mod admin;
 mod bookkeeping;
 mod compile;
@@ -24,6 +25,7 @@ mod toolchain;
 mod unit;
 
 use crate::launcher_protocol::View;
+use active::Active;
 use cache::file_memo::FileMemo;
 use cache::store::{Limits, Store};
 use compilers::Compilers;
@@ -54,6 +56,8 @@ pub struct Daemon {
     memo: FileMemo,
     /// Compilers and their search paths.
     compilers: Compilers,
+    /// Units that are under way.
+    active: Active,
     /// Compiles that others wait for.
     in_flight: InFlight,
     /// Results that are being stored after their launchers were released.

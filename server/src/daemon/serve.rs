@@ -64,6 +64,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         settings: Default::default(),
         memo: Default::default(),
         compilers: Compilers::default(),
+        active: Default::default(),
         in_flight: Default::default(),
         finishing: Default::default(),
         slots: Default::default(),
