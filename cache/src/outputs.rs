@@ -59,9 +59,9 @@ pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Mann
 }
 
 fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
-    let named = path.filter(|path| !path.as_os_str().is_empty());
-    let stat = here.stat(named.unwrap_or(Path::new(".")));
-    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    // The working directory was opened as one.
+    let Some(named) = path.filter(|path| !path.as_os_str().is_empty()) else { return true };
+    here.stat(named).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Writes the parts of a stored result to their files, each one whole or not at all.
