@@ -2,6 +2,7 @@
 
 use super::compilers::Compilers;
 use super::conversation::Conversation;
+use super::helpers::Helpers;
 use super::unit::Call;
 use super::{Activity, Daemon, admin, bookkeeping, compile, lock};
 use crate::client;
@@ -66,6 +67,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         compilers: Compilers::default(),
         in_flight: Default::default(),
         finishing: Default::default(),
+        helpers: Helpers::start(),
         slots: Default::default(),
         fleet: Default::default(),
         memory: Default::default(),
