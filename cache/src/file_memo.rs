@@ -11,6 +11,9 @@
 //! - On network and unknown file systems another machine's write shows late in `stat`, but not in
 //!   `open`; there the content is always read.
 
+mod folders;
+
+pub use self::folders::Folders;
 use crate::hasher::Digest;
 use crate::scan::{self, Scan};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -199,8 +202,18 @@ impl FileMemo {
         path: &Path,
         now: SystemTime,
     ) -> io::Result<Content> {
-        let stat = here.stat(path)?;
-        let stamp = Stamp::of(&stat);
+        self.content_of(&here.stat(path)?, here, path, now)
+    }
+
+    /// The same for a file whose state was just asked for.
+    pub fn content_of(
+        &self,
+        stat: &rustix::fs::Stat,
+        here: &WorkingDirectory,
+        path: &Path,
+        now: SystemTime,
+    ) -> io::Result<Content> {
+        let stamp = Stamp::of(stat);
         if let Some(known) = read(&self.files).get(&(stamp.device, stamp.inode))
             && known.stamp == stamp
         {
