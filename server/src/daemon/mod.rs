@@ -11,6 +11,7 @@ mod counts;
 mod elsewhere;
 mod explain;
 mod finishing;
+mod helpers;
 mod hosts;
 mod in_flight;
 mod local_slots;
@@ -32,6 +33,7 @@ use compilers::Compilers;
 use config::Config;
 use counts::Counts;
 use finishing::Finishing;
+use helpers::Helpers;
 use in_flight::InFlight;
 use local_slots::LocalSlots;
 use remote::fleet::Fleet;
@@ -62,6 +64,8 @@ pub struct Daemon {
     in_flight: InFlight,
     /// Results that are being stored after their launchers were released.
     finishing: Finishing,
+    /// Threads that unpack results along with those that serve the calls.
+    helpers: Arc<Helpers>,
     /// Compilers that run on this machine.
     slots: LocalSlots,
     /// Hosts that compile for this machine.

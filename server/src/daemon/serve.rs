@@ -2,6 +2,7 @@
 
 use super::compilers::Compilers;
 use super::conversation::Conversation;
+use super::helpers::Helpers;
 use super::unit::Call;
 use super::{Activity, Daemon, admin, bookkeeping, compile, lock};
 use crate::client;
@@ -67,6 +68,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         active: Default::default(),
         in_flight: Default::default(),
         finishing: Default::default(),
+        helpers: Helpers::start(),
         slots: Default::default(),
         fleet: Default::default(),
         memory: Default::default(),
