@@ -14,6 +14,7 @@ use super::text::{self, Text};
 use super::unit::{Call, Unit};
 use super::{Cache, Daemon};
 use crate::launcher_protocol::{Run, ToLauncher, descriptor_mark};
+use cache::entry::PartKind;
 use cache::invocation::{Family, Phase};
 use cache::outcome::{Counter, Uncacheable};
 use config::{Config, Environment};
@@ -70,11 +71,13 @@ fn steps(
         unit.progress = daemon.active.enter(&unit.invocation.source);
         cache.counts.add(Counter::Recache);
     } else {
-        let (first, found) = lookup::direct(daemon, cache, &unit);
-        if let Some(found) = found {
-            return serve_hit(conversation, cache, &unit, found, Counter::DirectCacheHit);
-        }
-        known = first;
+        known = {
+            let (first, found) = lookup::direct(daemon, cache, &unit);
+            if let Some(found) = found {
+                return serve_hit(conversation, cache, &unit, found, Counter::DirectCacheHit);
+            }
+            first
+        };
         unit.progress = daemon.active.enter(&unit.invocation.source);
         // 3. Is somebody already compiling it?
         match daemon.in_flight.join(unit.key, || conversation.still_waiting())? {

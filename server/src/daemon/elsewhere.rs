@@ -53,7 +53,7 @@ pub enum Elsewhere<'f> {
 #[derive(Default)]
 pub struct Instead<'f> {
     /// A slot of the host list (`localhost`), to be held meanwhile.
-    pub slot: Option<Slot<'f>>,
+    _slot: Option<Slot<'f>>,
     /// The host whose compile failed, and what it said.
     doubt: Option<(Origin, String)>,
 }
@@ -142,9 +142,7 @@ pub fn compile<'d>(
     let mut customer = Waiting { daemon, conversation, cache, unit };
     match daemon.fleet.compile(order, &mut customer) {
         Outcome::Gone(error) => Err(Stop::Gone(error)),
-        Outcome::Here(slot) => {
-            Ok(Elsewhere::Here(Instead { slot: Some(slot), ..Instead::default() }))
-        }
+        Outcome::Here(slot) => Ok(Elsewhere::Here(Instead { _slot: Some(slot), doubt: None })),
         Outcome::Nobody { why, attempts } => {
             tracing::info!(why, attempts, "no host compiled it");
             if attempts > 0 {
@@ -160,7 +158,7 @@ pub fn compile<'d>(
             let text = String::from_utf8_lossy(&reply.stderr);
             let said = text.lines().next().unwrap_or_default().to_owned();
             let doubt = (reply.status != 0).then_some((origin, said));
-            Ok(Elsewhere::Here(Instead { doubt, ..Instead::default() }))
+            Ok(Elsewhere::Here(Instead { doubt, _slot: None }))
         }
         Outcome::Replied(reply, _) => {
             let compiled = accept(unit, reply, sendable, search, started)?;
