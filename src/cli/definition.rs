@@ -49,7 +49,7 @@ compiler whose name is a subcommand's. Settings: `rcache config --help`.";
 pub fn command() -> Command {
     Command::new("rcache")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A compiler cache for C and C++")
+        .about("A compiler cache for C and C++, with remote compiles on distcc hosts and its own workers")
         .override_usage("rcache COMPILER ARGUMENT…\n       rcache SUBCOMMAND [OPTIONS]")
         .after_help(EXAMPLES)
         .subcommand_required(true)

@@ -52,7 +52,7 @@ fn slow_compiler(cache: &Cache) {
     let bin = cache.bin();
     let gcc = bin.join("gcc");
     let script = format!(
-        "#!/bin/sh\ncase \"$*\" in\n*-###*) ;;\n*-fpreprocessed*) \
+        "#!/bin/sh\ncase \"$*\" in\n*-###*) ;;\n*rcache.i*) \
          while [ ! -e {}/release ]; do sleep 0.02; done ;;\nesac\nexec /usr/bin/gcc \"$@\"\n",
         bin.display()
     );

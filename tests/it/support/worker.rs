@@ -81,7 +81,7 @@ impl Worker {
             fs::write(&script, format!("#!/bin/sh\nexec /usr/bin/{name} \"$@\"\n")).unwrap();
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let path = format!("--compiler-path {}/bin", scratch.path().display());
+        let path = format!("--compiler-path {}/bin:{SYSTEM_PATH}", scratch.path().display());
         Worker::start_in(scratch, &format!("{path} {options}"), &[], None)
     }
 
