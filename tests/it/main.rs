@@ -8,6 +8,7 @@ mod config;
 mod crash;
 mod direct_mode;
 mod fallback;
+mod faults;
 mod generated;
 mod hosts;
 mod image;

@@ -52,7 +52,7 @@ pub enum Elsewhere<'f> {
 #[derive(Default)]
 pub struct Instead<'f> {
     /// A slot of the host list (`localhost`), to be held meanwhile.
-    pub slot: Option<Slot<'f>>,
+    slot: Option<Slot<'f>>,
     /// The host whose compile failed, and what it said.
     doubt: Option<(Origin, String)>,
 }
@@ -60,7 +60,9 @@ pub struct Instead<'f> {
 impl Instead<'_> {
     /// The compile here succeeded.
     pub fn succeeded(self, daemon: &Daemon) {
-        if let Some((origin, said)) = self.doubt {
+        let Instead { slot, doubt } = self;
+        drop(slot);
+        if let Some((origin, said)) = doubt {
             let why = format!("its compile failed, and succeeded on this machine: {said}");
             tracing::warn!("{origin:?}: {why}");
             daemon.fleet.contradicted(origin, &why);
