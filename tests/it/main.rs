@@ -2,6 +2,7 @@
 
 mod support;
 
+mod cluster;
 mod colours;
 mod commands;
 mod config;
@@ -15,6 +16,7 @@ mod image;
 mod launcher;
 mod lifecycle;
 mod manifests;
+mod nodes;
 mod projects;
 mod remote;
 mod remote_options;
