@@ -97,6 +97,7 @@ fn ccache_with_distcc_as_control() {
     }
     let Some(distccd) = Distccd::start(2, "ccache with distcc") else { return };
     let project = project();
+    std::fs::create_dir(project.beside("distcc")).unwrap();
     for (source, compiler) in [("a.c", "gcc"), ("sub/a.cc", "g++")] {
         for options in ["", ",lzo"] {
             let before = distccd.compiled();
@@ -106,7 +107,7 @@ fn ccache_with_distcc_as_control() {
                 .env("DISTCC_DIR", project.beside("distcc"))
                 .env("DISTCC_HOSTS", format!("{}{options}", distccd.host(2)));
             project.plain(&call).success();
-            assert_eq!(distccd.compiled(), before + 1);
+            wait_until("distccd notes it", PATIENCE, || distccd.compiled() == before + 1);
             let object = project.read("out.o");
             project.plain(format!("{compiler} -O2 -I. -c {source} -o out.o")).success();
             assert!(object == project.read("out.o"), "{source} {options}");
@@ -116,8 +117,12 @@ fn ccache_with_distcc_as_control() {
 
 #[test]
 fn a_unit_of_20_megabytes() {
-    let text = "0123456789abcdef".repeat(20 << 16);
-    let project = Project::new(&[("huge.c", &format!("const char text[] = \"{text}\";\n"))]);
+    let project = Project::new(&[("huge.c", "#include \"1.h\"\n#include \"2.h\"\n")]);
+    let text = "0123456789abcdef".repeat(10 << 16);
+    for number in 1..=2 {
+        let line = format!("const char text{number}[] = \"{text}\";\n");
+        project.write(&format!("{number}.h"), line);
+    }
     let worker = Worker::start("");
     let cache = Cache::new().with("RCACHE_HOSTS", format!("{}/2", worker.address));
     same_as_compiler(&project, &cache, "gcc -c huge.c");

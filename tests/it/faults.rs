@@ -208,13 +208,7 @@ fn answers_that_are_none() {
         let text = format!("DONE{version:08x}STAT00000000SERR00000000SOUT00000000DOTOffffffff");
         exchange.send(text.as_bytes());
     });
-    distccd(
-        "a flood",
-        "came in the place of DONE",
-        |exchange| {
-            while exchange.send(&[b'x'; 4096]) {}
-        },
-    );
+    distccd("a flood", "has no number", |exchange| while exchange.send(&[b'x'; 4096]) {});
     distccd("an endless object", "allowed", |exchange| {
         let version = exchange.dialect.version();
         let text = format!("DONE{version:08x}STAT00000000SERR00000000SOUT00000000DOTO7fffffff");

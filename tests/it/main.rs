@@ -19,6 +19,7 @@ mod manifests;
 mod nodes;
 mod projects;
 mod remote;
+mod remote_form;
 mod remote_options;
 mod same_as_compiler;
 mod store;
