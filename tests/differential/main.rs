@@ -13,10 +13,12 @@
 //! | `RCACHE_DIFFERENTIAL_COMPILER` | `gcc` or `clang` only |
 //! | `RCACHE_DIFFERENTIAL_JOBS` | walks at one time |
 //! | `RCACHE_DIFFERENTIAL_SUBJECT` | another compiler cache, such as `/usr/bin/ccache` |
+//! | `RCACHE_DIFFERENTIAL_HOSTS` | `worker`: with a worker on loopback; else a host list |
 //! | `RCACHE_DIFFERENTIAL_SCRIPTS` | a folder for the scripts that show differences |
 //!
 //! A difference ends its walk and prints a shell script that shows it with plain commands.
 
+mod alike;
 mod calls;
 mod edits;
 mod project;
@@ -49,7 +51,12 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("RCACHE_DIFFERENTIAL_{name}: {value}")))
 }
 
-fn walk_all(compiler: Compiler, walks: u64, steps: u64) {
+/// The host list of walks that need not have one.
+fn hosts() -> Option<String> {
+    std::env::var("RCACHE_DIFFERENTIAL_HOSTS").ok()
+}
+
+fn walk_all(compiler: Compiler, hosts: Option<&str>, walks: u64, steps: u64) {
     let name = compiler.driver(false);
     let only = std::env::var("RCACHE_DIFFERENTIAL_COMPILER").ok();
     if only.is_some_and(|only| only != name) || !is_installed(name) {
@@ -71,7 +78,7 @@ fn walk_all(compiler: Compiler, walks: u64, steps: u64) {
                     if seed >= first + walks || late {
                         break;
                     }
-                    let mut walk = Walk::new(seed, compiler, true);
+                    let mut walk = Walk::new(seed, compiler, hosts, true);
                     walk.run(steps, deadline);
                     let figures = std::mem::take(&mut walk.figures);
                     write_scripts(name, seed, &figures);
@@ -100,9 +107,10 @@ fn write_scripts(name: &str, seed: u64, figures: &Figures) {
 
 fn report(name: &str, figures: &Figures) {
     eprintln!(
-        "{name}: {} steps ({} refused by the compiler, {} unstable), {} differences; {} of {} \
-         chances to hit taken",
+        "{name}: {} steps ({} compiled elsewhere, {} refused by the compiler, {} unstable), {} \
+         differences; {} of {} chances to hit taken",
         figures.steps,
+        figures.elsewhere,
         figures.failed,
         figures.unstable,
         figures.differences.len(),
@@ -125,10 +133,21 @@ fn report(name: &str, figures: &Figures) {
 
 #[test]
 fn gcc_agrees() {
-    walk_all(Compiler::Gcc, 4, 150);
+    walk_all(Compiler::Gcc, hosts().as_deref(), 4, 150);
 }
 
 #[test]
 fn clang_agrees() {
-    walk_all(Compiler::Clang, 3, 100);
+    walk_all(Compiler::Clang, hosts().as_deref(), 3, 100);
+}
+
+/// The same with a host, which compiles what may leave this machine.
+#[test]
+fn gcc_elsewhere_agrees() {
+    walk_all(Compiler::Gcc, Some(subject::WORKER), 2, 120);
+}
+
+#[test]
+fn clang_elsewhere_agrees() {
+    walk_all(Compiler::Clang, Some(subject::WORKER), 2, 80);
 }

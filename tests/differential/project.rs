@@ -233,6 +233,9 @@ fn code(kind: Kind, random: &mut Random) -> String {
     for _ in 0..random.below(4) {
         text.push_str(&code_part(kind, random));
     }
+    if random.chance(40) {
+        text.push_str(&odd_part(kind, random));
+    }
     text.push_str("int last(int argument)\n{\n  return argument;\n}\n");
     text
 }
@@ -271,5 +274,50 @@ fn code_part(kind: Kind, random: &mut Random) -> String {
         ),
         19 => format!("#ifdef DEFINED\nint {name} = sizeof DEFINED;\n#endif\n"),
         _ => format!("int {name} = {number};\n"),
+    }
+}
+
+/// What preprocessors take apart in several ways.
+fn odd_part(kind: Kind, random: &mut Random) -> String {
+    let number = random.below(1000);
+    let name = format!("odd{number}");
+    match random.below(20) {
+        0 => format!("int {name} = 1 + \\\n {number};\n"),
+        1 => format!("#pragma GCC target(\"avx2\")\n#ifdef __AVX2__\nint {name};\n#endif\n"),
+        2 => format!("#pragma redefine_extname {name} other\nextern int {name};\n"),
+        3 => format!(
+            "#define ARGUMENT(x) x\nint {name} = ARGUMENT(\n#ifdef FLAG\n1\n#else\n2\n#endif\n);\n"
+        ),
+        4 => format!("int {name} = __COUNTER__;\nint other{name} = __COUNTER__;\n"),
+        5 => format!(
+            "#define PASTED(a, b) a##b\nint {name} = PASTED(__COUN, TER__);\nconst char *base{name} = \
+             PASTED(__BASE_, FILE__);\n"
+        ),
+        6 => format!("#if 0\ndon't {number}\n#endif\n#define QUOTE \"{number}\nint {name};\n"),
+        7 => format!("/*\n#define {name} 1\n*/ #define other{name} 4\nint {name} = other{name};\n"),
+        8 => format!(
+            "#pragma pack(push, 1)\nstruct {name} {{ char a; int b; }};\n#pragma pack(pop)\n"
+        ),
+        9 => format!(
+            "_Pragma(\"GCC diagnostic push\") _Pragma(\"GCC diagnostic ignored \\\"-Wall\\\"\")\nint \
+             {name};\n_Pragma(\"GCC diagnostic pop\")\n"
+        ),
+        10 => format!("#line {number} \"made from \\\"that\\\".c\"\nint {name} = __LINE__;\n"),
+        11 => format!("#define LONG {}1\nint {name} = LONG;\n", "1 + ".repeat(2000)),
+        12 => {
+            format!("int {name};\r\n#define CRLF {number} \\\r\n + 1\r\nint crlf{name} = CRLF;\r\n")
+        }
+        13 => format!(
+            "#undef __CHAR_BIT__\n#define __CHAR_BIT__ {number}\nint {name} = __CHAR_BIT__;\n"
+        ),
+        14 => format!("%:define DIGRAPH {number}\nint {name}<:3:>;\nint d{name} = DIGRAPH;\n"),
+        15 => format!("#pragma omp simd\nint {name};\n"),
+        16 => format!("# {number} \"marked.h\" 1 3\nint {name};\n# 7 \"back.c\" 2\n"),
+        17 if kind == Kind::Cxx => format!(
+            "const char *{name} = R\"x(\n#define NO {number}\n#include \"no.h\"\n)\" )x\";\nint \
+             l{name} = __LINE__;\n"
+        ),
+        18 => format!("#ident \"{name}\"\n#pragma weak {name}\nextern int {name};\n"),
+        _ => format!("const char *{name} = \"\u{e9}\u{202e}\"; // \u{feff}\n"),
     }
 }

@@ -17,7 +17,7 @@ fn agree(states: &[(Changes, &'static str)]) {
 
 /// The same with these umasks in turn.
 fn agree_with(umasks: &[u32], states: &[(Changes, &'static str)]) {
-    let mut stage = Stage::new();
+    let mut stage = Stage::new(None);
     let mut tree = Tree::new();
     for (number, (changes, command)) in states.iter().enumerate() {
         for (path, text) in *changes {

@@ -20,12 +20,12 @@ const TIME_MAX: Duration = Duration::from_secs(150);
 type Step = (Tree, Call);
 
 /// A script for the difference at the end of `history`.
-pub fn reproduce(history: &[Step]) -> String {
+pub fn reproduce(history: &[Step], hosts: Option<&str>) -> String {
     let deadline = Instant::now() + TIME_MAX;
     let Some((last, earlier)) = history.split_last() else { return String::new() };
     let alone = vec![last.clone()];
-    if let Some(kind) = differs(&alone) {
-        return script(&smaller(alone, &kind, deadline));
+    if let Some(kind) = differs(&alone, hosts) {
+        return script(&smaller(alone, &kind, hosts, deadline));
     }
     // Most need one earlier state, and that is mostly a recent one.
     let mut seen: Vec<&Step> = Vec::new();
@@ -35,12 +35,12 @@ pub fn reproduce(history: &[Step]) -> String {
         }
         seen.push(partner);
         let pair = vec![partner.clone(), last.clone()];
-        if let Some(kind) = differs(&pair) {
-            return script(&smaller(pair, &kind, deadline));
+        if let Some(kind) = differs(&pair, hosts) {
+            return script(&smaller(pair, &kind, hosts, deadline));
         }
     }
-    if let Some(kind) = differs(history) {
-        return script(&smaller(history.to_vec(), &kind, deadline));
+    if let Some(kind) = differs(history, hosts) {
+        return script(&smaller(history.to_vec(), &kind, hosts, deadline));
     }
     let from = history.len().saturating_sub(3);
     let unexplained = "# a replay does not show it; the last steps:\n".to_owned();
@@ -48,8 +48,8 @@ pub fn reproduce(history: &[Step]) -> String {
 }
 
 /// In which outputs the last of the steps differs, in an empty cache.
-fn differs(steps: &[Step]) -> Option<BTreeSet<String>> {
-    let mut stage = Stage::new();
+fn differs(steps: &[Step], hosts: Option<&str>) -> Option<BTreeSet<String>> {
+    let mut stage = Stage::new(hosts);
     for (number, (tree, call)) in steps.iter().enumerate() {
         stage.show(tree, number as u64);
         if number + 1 < steps.len() {
@@ -73,11 +73,16 @@ fn kind(what: &str) -> BTreeSet<String> {
 }
 
 /// The steps without what can be left out.
-fn smaller(mut steps: Vec<Step>, kind: &BTreeSet<String>, deadline: Instant) -> Vec<Step> {
+fn smaller(
+    mut steps: Vec<Step>,
+    kind: &BTreeSet<String>,
+    hosts: Option<&str>,
+    deadline: Instant,
+) -> Vec<Step> {
     let attempt = |steps: &mut Vec<Step>, candidate: Vec<Step>| {
         let differs = candidate != *steps
             && Instant::now() < deadline
-            && differs(&candidate).as_ref() == Some(kind);
+            && differs(&candidate, hosts).as_ref() == Some(kind);
         if differs {
             *steps = candidate;
         }
@@ -164,7 +169,7 @@ fn leave_out(node: &mut Node, line: &str) {
 const HEAD: &str = r#"set -u
 cache=${1:-rcache}
 top=$(mktemp -d)
-export HOME=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache DISTCC_HOSTS=
+export HOME=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache DISTCC_HOSTS=${2:-}
 root=$top/p
 file() { # content path time
   printf '%s' "$1" >"$root/$2"; touch -d "@$3" "$root/$2"
@@ -172,7 +177,7 @@ file() { # content path time
 mkdir "$root"
 "#;
 
-/// The steps as a script. Its argument is the cache under test.
+/// The steps as a script. Its arguments are the cache under test, and its host list.
 fn script(steps: &[Step]) -> String {
     let mut text = HEAD.to_owned();
     let mut old = Tree::new();

@@ -3,7 +3,8 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Where the real compilers are.
 pub const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -31,18 +32,27 @@ pub enum Program {
     Other,
 }
 
+/// In the place of a host list: a worker that is started for it.
+pub const WORKER: &str = "worker";
+
+/// How long a worker may take until it listens.
+const START_MAX: Duration = Duration::from_secs(60);
+
 /// A compiler cache.
 pub struct Subject {
     scratch: PathBuf,
     command: PathBuf,
     /// Which it is.
     pub program: Program,
+    asked_hosts: Option<String>,
+    hosts: String,
+    worker: Option<Child>,
 }
 
 impl Subject {
     /// The program that is named by `RCACHE_DIFFERENTIAL_SUBJECT`, else the rcache that cargo
     /// built. `scratch` is for its files.
-    pub fn new(scratch: &Path) -> Subject {
+    pub fn new(scratch: &Path, hosts: Option<&str>) -> Subject {
         let other = std::env::var_os("RCACHE_DIFFERENTIAL_SUBJECT").map(PathBuf::from);
         let command = other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rcache")));
         let name = command.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -54,7 +64,49 @@ impl Subject {
         for folder in ["home", "run", "tmp"] {
             std::fs::create_dir_all(scratch.join(folder)).unwrap();
         }
-        Subject { scratch: scratch.to_owned(), command, program }
+        let mut subject = Subject {
+            scratch: scratch.to_owned(),
+            command,
+            program,
+            asked_hosts: hosts.map(str::to_owned),
+            hosts: hosts.unwrap_or_default().to_owned(),
+            worker: None,
+        };
+        if hosts == Some(WORKER) {
+            subject.start_worker();
+        }
+        subject
+    }
+
+    fn start_worker(&mut self) {
+        let log = self.scratch.join("worker.log");
+        let words = ["worker", "--listen", "127.0.0.1", "--port", "0", "--jobs", "2"];
+        let mut command = self.subcommand(&words);
+        command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+        self.worker = Some(command.spawn().expect("start the worker"));
+        let start = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.split_once(" listening on "));
+            if let Some((_, address)) = line {
+                self.hosts = format!("{}/2", address.trim());
+                return;
+            }
+            assert!(start.elapsed() < START_MAX, "the worker does not listen: {text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The host list that was asked for.
+    pub fn hosts(&self) -> Option<&str> {
+        self.asked_hosts.as_deref()
+    }
+
+    /// How many compiles a host did.
+    pub fn elsewhere(&self) -> u64 {
+        let answer = self.subcommand(&["stats", "--json"]).output().ok();
+        let value = answer.and_then(|answer| serde_json::from_slice::<Value>(&answer.stdout).ok());
+        value.and_then(|value| value["counters"]["remote_compile"].as_u64()).unwrap_or(0)
     }
 
     /// The folder of the cached results.
@@ -76,7 +128,7 @@ impl Subject {
             ("XDG_CACHE_HOME", below("home/.cache")),
             ("TMPDIR", below("tmp")),
             ("RCACHE_IDLE_TIMEOUT", "5m".into()),
-            ("DISTCC_HOSTS", "".into()),
+            ("DISTCC_HOSTS", self.hosts.clone().into()),
         ]
     }
 
@@ -159,5 +211,9 @@ impl Subject {
 impl Drop for Subject {
     fn drop(&mut self) {
         self.stop();
+        if let Some(mut worker) = self.worker.take() {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
     }
 }

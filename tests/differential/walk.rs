@@ -23,6 +23,8 @@ const STATES_MAX: usize = 60;
 pub struct Figures {
     /// Calls compared.
     pub steps: u64,
+    /// Compiled by a host, as far as the daemons that were asked know.
+    pub elsewhere: u64,
     /// Of them, calls that the compiler refused.
     pub failed: u64,
     /// Calls whose results the compiler itself does not repeat.
@@ -47,6 +49,7 @@ impl Figures {
     /// Adds another run's.
     pub fn add(&mut self, other: Figures) {
         self.steps += other.steps;
+        self.elsewhere += other.elsewhere;
         self.failed += other.failed;
         self.unstable += other.unstable;
         self.opportunities += other.opportunities;
@@ -100,9 +103,9 @@ pub struct Walk {
 
 impl Walk {
     /// Makes the project; no call is made yet.
-    pub fn new(seed: u64, compiler: Compiler, accidents: bool) -> Walk {
+    pub fn new(seed: u64, compiler: Compiler, hosts: Option<&str>, accidents: bool) -> Walk {
         let mut random = Random::new(seed);
-        let mut stage = Stage::new();
+        let mut stage = Stage::new(hosts);
         let state = State { tree: tree(&mut random), plan: Plan::new(compiler, &mut random) };
         stage.show(&state.tree, random.next());
         Walk {
@@ -131,6 +134,7 @@ impl Walk {
                 break;
             }
         }
+        self.figures.elsewhere = self.stage.subject.elsewhere();
     }
 
     /// One step; `false` after a difference.
@@ -161,7 +165,7 @@ impl Walk {
                 true
             }
             Verdict::Differs(what) => {
-                let found = reproduce(&self.history);
+                let found = reproduce(&self.history, self.stage.subject.hosts());
                 self.figures.differences.push(format!(
                     "# seed {} step {}\n{}\n{found}",
                     self.seed,

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod cluster;
 mod cluster_cli;
 mod colours;
 mod commands;
@@ -10,14 +11,17 @@ mod crash;
 mod demo;
 mod direct_mode;
 mod fallback;
+mod faults;
 mod generated;
 mod hosts;
 mod image;
 mod launcher;
 mod lifecycle;
 mod manifests;
+mod nodes;
 mod projects;
 mod remote;
+mod remote_form;
 mod remote_options;
 mod same_as_compiler;
 mod store;

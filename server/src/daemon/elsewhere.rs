@@ -53,7 +53,7 @@ pub enum Elsewhere<'f> {
 #[derive(Default)]
 pub struct Instead<'f> {
     /// A slot of the host list (`localhost`), to be held meanwhile.
-    _slot: Option<Slot<'f>>,
+    slot: Option<Slot<'f>>,
     /// The host whose compile failed, and what it said.
     doubt: Option<(Origin, String)>,
 }
@@ -61,7 +61,9 @@ pub struct Instead<'f> {
 impl Instead<'_> {
     /// The compile here succeeded.
     pub fn succeeded(self, daemon: &Daemon) {
-        if let Some((origin, said)) = self.doubt {
+        let Instead { slot, doubt } = self;
+        drop(slot);
+        if let Some((origin, said)) = doubt {
             let why = format!("its compile failed, and succeeded on this machine: {said}");
             tracing::warn!("{origin:?}: {why}");
             daemon.fleet.contradicted(origin, &why);
@@ -142,7 +144,7 @@ pub fn compile<'d>(
     let mut customer = Waiting { daemon, conversation, cache, unit };
     match daemon.fleet.compile(order, &mut customer) {
         Outcome::Gone(error) => Err(Stop::Gone(error)),
-        Outcome::Here(slot) => Ok(Elsewhere::Here(Instead { _slot: Some(slot), doubt: None })),
+        Outcome::Here(slot) => Ok(Elsewhere::Here(Instead { slot: Some(slot), doubt: None })),
         Outcome::Nobody { why, attempts } => {
             tracing::info!(why, attempts, "no host compiled it");
             if attempts > 0 {
@@ -158,7 +160,7 @@ pub fn compile<'d>(
             let text = String::from_utf8_lossy(&reply.stderr);
             let said = text.lines().next().unwrap_or_default().to_owned();
             let doubt = (reply.status != 0).then_some((origin, said));
-            Ok(Elsewhere::Here(Instead { doubt, _slot: None }))
+            Ok(Elsewhere::Here(Instead { doubt, slot: None }))
         }
         Outcome::Replied(reply, _) => {
             let compiled = accept(unit, reply, sendable, search, started)?;

@@ -101,7 +101,9 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
         return stay("C under a driver for C++");
     }
     if form(unit).is_none() {
-        return stay("the compiler is too old to resolve includes alone");
+        return stay(
+            "the compiler is too old to resolve includes alone, or has options for a preprocessor",
+        );
     }
     let all = std::iter::once(unit.scan.as_ref()).chain(&unit.definitions);
     all.into_iter().find_map(|scan| unsendable(unit, scan)).and_then(stay)
@@ -117,10 +119,13 @@ fn maps_macros(unit: &Unit) -> bool {
 
 fn form(unit: &Unit) -> Option<Form> {
     let banner = &unit.compiler.banner;
-    if !unit.invocation.language.is_preprocessed_by_the_compiler() {
-        return Some(Form::AsItIs);
-    }
+    let as_it_is = !unit.invocation.language.is_preprocessed_by_the_compiler();
     match banner.family {
+        Family::Gcc if as_it_is => Some(Form::AsItIs),
+        Family::Clang if as_it_is => {
+            let known = banner.version_major >= CLANG_SINCE && !has_unused_options(unit);
+            known.then_some(Form::AsItIs)
+        }
         Family::Gcc => (banner.version_major >= GCC_SINCE).then_some(Form::DirectivesOnly),
         Family::Clang => (banner.version_major >= CLANG_SINCE).then_some(Form::RewrittenIncludes),
     }
@@ -248,13 +253,32 @@ fn as_it_is(unit: &Unit) -> Result<Sendable, StaysHere> {
     let mut text = Vec::new();
     let mut file = unit.here.open_file(&unit.invocation.source).map_err(gone)?;
     file.read_to_end(&mut text).map_err(gone)?;
+    let clang = unit.compiler.banner.family == Family::Clang;
+    // gcc's text names the folder itself, or it would be the worker's.
+    if unit.invocation.debug_info && !clang && !names_folder(&text) {
+        return Err(StaysHere("a preprocessed source that does not name its folder".to_owned()));
+    }
     if !text.starts_with(b"# ") {
         return Err(StaysHere("a preprocessed source without line marks".to_owned()));
     }
     if cache::hasher::Digest::of(&text) != unit.source.digest {
         return Err(StaysHere("the source has just been changed".to_owned()));
     }
-    Ok(Sendable { text, options: Vec::new(), rule: None, files: Vec::new(), start })
+    let options = options(unit, Form::AsItIs);
+    Ok(Sendable { text, options, rule: None, files: Vec::new(), start })
+}
+
+/// Whether the second line is gcc's mark for the working directory.
+fn names_folder(text: &[u8]) -> bool {
+    let second = text.split(|byte| *byte == b'\n').nth(1);
+    second.is_some_and(|line| line.starts_with(b"# ") && line.ends_with(b"//\""))
+}
+
+/// clang warns of options that it does not use, as those for a preprocessor.
+fn has_unused_options(unit: &Unit) -> bool {
+    let unused =
+        |role| matches!(role, Role::Dependency | Role::Macro | Role::Search | Role::ForcedInclude);
+    unit.invocation.arguments.iter().any(|argument| unused(argument.role))
 }
 
 fn order(unit: &Unit, form: Form) -> Run {
@@ -277,10 +301,11 @@ fn order(unit: &Unit, form: Form) -> Run {
 
 /// The options that the form needs where it is compiled.
 fn options(unit: &Unit, form: Form) -> Vec<OsString> {
+    let clang = unit.compiler.banner.family == Family::Clang;
     match form {
         Form::DirectivesOnly => vec!["-fdirectives-only".into()],
         // gcc's text names the folder itself.
-        Form::RewrittenIncludes if unit.invocation.debug_info => {
+        _ if clang && unit.invocation.debug_info => {
             let folder = unit.apparent_directory();
             vec![[OsStr::new("-fdebug-compilation-dir="), folder.as_os_str()].into_iter().collect()]
         }

@@ -53,6 +53,11 @@ impl Container {
         Container { id: docker(&words).success().out().trim().to_owned() }
     }
 
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// `docker COMMAND ID`: pause, unpause, kill, stop, logs …
     #[track_caller]
     pub fn docker(&self, command: &str) -> Outcome {

@@ -5,6 +5,7 @@ mod cache;
 mod call;
 mod container;
 mod distccd;
+mod fake_host;
 mod golden;
 mod processes;
 mod project;
@@ -19,6 +20,7 @@ pub use cache::{Cache, MASQUERADE_PATH, SYSTEM_PATH, rcache_binary};
 pub use call::Call;
 pub use container::{Container, docker, worker_image};
 pub use distccd::{Distccd, free_port};
+pub use fake_host::{Exchange, FakeHost};
 pub use golden::{Trap, check, same_as_compiler};
 pub use processes::{
     children_named, is_alive, is_root, kill, process_group_interrupt, terminate, wait_until,
