@@ -108,7 +108,8 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            .spawn()?;
+            .spawn()
+            .map_err(|error| format!("{daemon:?}: {error}"))?;
         let host = Host { child, port, slots };
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
