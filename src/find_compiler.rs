@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 /// Programs that stand in for compilers under the compilers' names.
 const WRAPPERS: [&str; 6] = ["rcache", "ccache", "distcc", "sccache", "icecc", "buildcache"];
 
+/// The running binary; nothing where /proc is not mounted.
+const OWN_BINARY: &str = "/proc/self/exe";
+
+/// Symlinks that lead to one file; as many as the kernel follows.
+const LINKS_MAX: usize = 40;
+
 /// Whether a file name means rcache itself and not a compiler.
 pub fn is_own_name(file_name: &OsStr) -> bool {
     file_name.as_bytes().starts_with(b"rcache")
@@ -35,7 +41,10 @@ pub fn find_next(name: &OsStr, path: &OsStr, started: &OsStr) -> io::Result<Path
     std::env::split_paths(path)
         .map(|folder| folder.join(file_name))
         .filter(|candidate| !std::env::split_paths(started).any(|one| one == *candidate))
-        .find(|candidate| is_program(candidate) && !is_wrapper(candidate, own.as_ref()))
+        .find(|candidate| {
+            let found = fs::metadata(candidate).ok().filter(is_executable);
+            found.is_some_and(|found| !stands_in(candidate, &found, own.as_ref()))
+        })
         .ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -56,15 +65,12 @@ pub fn is_first(name: &OsStr, compiler: &Path) -> bool {
 
 /// Whether this is a file that can be executed.
 pub fn is_program(candidate: &Path) -> bool {
-    fs::metadata(candidate)
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    fs::metadata(candidate).is_ok_and(|found| is_executable(&found))
 }
 
-/// The running binary; nothing where /proc is not mounted.
-const OWN_BINARY: &str = "/proc/self/exe";
-
-/// Symlinks that lead to one file; as many as the kernel follows.
-const LINKS_MAX: usize = 40;
+fn is_executable(found: &Metadata) -> bool {
+    found.is_file() && found.permissions().mode() & 0o111 != 0
+}
 
 /// The running binary's metadata; `None` where /proc is not mounted.
 pub fn own_binary() -> Option<Metadata> {
@@ -73,7 +79,11 @@ pub fn own_binary() -> Option<Metadata> {
 
 /// Whether `candidate` is rcache (as a symlink, a hard link or a copy) or another wrapper.
 pub fn is_wrapper(candidate: &Path, own: Option<&Metadata>) -> bool {
-    let Ok(found) = fs::metadata(candidate) else { return false };
+    fs::metadata(candidate).is_ok_and(|found| stands_in(candidate, &found, own))
+}
+
+/// `found` is what the candidate's path leads to.
+fn stands_in(candidate: &Path, found: &Metadata, own: Option<&Metadata>) -> bool {
     let real_name = real_name(candidate);
     if WRAPPERS.iter().any(|wrapper| real_name.as_bytes().starts_with(wrapper.as_bytes())) {
         return true;

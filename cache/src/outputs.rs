@@ -236,18 +236,20 @@ mod tests {
         let here = WorkingDirectory::open(folder.path()).unwrap();
         let key = Digest::of(b"key");
         let bytes: Vec<u8> = (0..5000u32).flat_map(|n| (n * n).to_le_bytes()).collect();
-        let mut blob = entry(&bytes).encode(key, Some(1)).unwrap();
-        let end = blob.len() - blake3::OUT_LEN;
-        // In the middle of a block, with a checksum that fits.
-        let middle = end / 2;
-        blob[middle..middle + 64].fill(0xff);
-        let checksum = blake3::hash(&blob[..end]);
-        blob[end..].copy_from_slice(checksum.as_bytes());
-        let stored = Stored::open(key, blob).unwrap();
-        if stored.part(PartKind::Object).unwrap().content() != Ok(bytes) {
-            let delivery = Delivery::begin(&here, stored, &object("a.o")).unwrap();
-            assert_eq!(delivery.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
-        }
+        let honest = entry(&bytes).encode(key, Some(1)).unwrap();
+        let end = honest.len() - blake3::OUT_LEN;
+        // Inside a block, where no header tells; with a checksum that fits.
+        let lie = (0..end).rev().find_map(|at| {
+            let mut blob = honest.clone();
+            blob[at] ^= 0xff;
+            let checksum = blake3::hash(&blob[..end]);
+            blob[end..].copy_from_slice(checksum.as_bytes());
+            let stored = Stored::open(key, blob).ok()?;
+            let content = stored.part(PartKind::Object)?.content();
+            content.is_err().then_some(stored)
+        });
+        let delivery = Delivery::begin(&here, lie.unwrap(), &object("a.o")).unwrap();
+        assert_eq!(delivery.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -84,6 +84,8 @@ pub struct Daemon {
     view: View,
     started: Instant,
     activity: Activity,
+    /// The thread to wake when the daemon retires.
+    bookkeeper: std::thread::Thread,
 }
 
 /// Whether anything is going on.
@@ -156,6 +158,7 @@ impl Daemon {
         }
         tracing::info!("retiring");
         let _ = std::fs::remove_file(&self.socket);
+        self.bookkeeper.unpark();
     }
 
     /// All caches in use.

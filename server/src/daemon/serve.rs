@@ -77,6 +77,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         home: config.cache_dir.clone(),
         view: client::view()?,
         started: Instant::now(),
+        bookkeeper: std::thread::current(),
         activity: Activity {
             calls: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
