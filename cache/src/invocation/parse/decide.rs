@@ -176,7 +176,7 @@ impl Call<'_> {
             path,
             system_headers,
             has_explicit_target: words.target,
-            target_is_output: !words.target && !(handed_on && self.context.family == Family::Gcc),
+            target_is_output: !(words.target || handed_on && self.context.family == Family::Gcc),
         }))
     }
 
