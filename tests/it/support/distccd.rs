@@ -73,11 +73,6 @@ impl Distccd {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         log.lines().filter(|line| line.contains("COMPILE_OK")).count()
     }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 fn has_user(name: &str) -> bool {
