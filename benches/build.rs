@@ -68,10 +68,10 @@ fn cold(
                 continue;
             }
             rival.forget()?;
-            let before = children_cpu();
+            let before = rivals::children_cpu();
             samples[at].push(build(folder, rival)?);
             // The daemon is as new as the build.
-            cpu[at].push(children_cpu() - before + rival.daemon_cpu()?);
+            cpu[at].push(rivals::children_cpu() - before + rival.daemon_cpu()?);
             expect_same(folder, rival, right)?;
         }
     }
@@ -165,18 +165,4 @@ fn expect_same(folder: &Path, rival: &Rival, right: &[Vec<u8>]) -> Result<(), Fa
         return Err(format!("{}: not what the compiler makes", rival.name()).into());
     }
     Ok(())
-}
-
-/// CPU time of all processes that were waited for.
-fn children_cpu() -> Duration {
-    // SAFETY: rusage is plain data, and getrusage only writes to it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
-        usage
-    };
-    let duration = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
-    };
-    duration(usage.ru_utime) + duration(usage.ru_stime)
 }

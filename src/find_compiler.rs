@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 /// Programs that stand in for compilers under the compilers' names.
 const WRAPPERS: [&str; 6] = ["rcache", "ccache", "distcc", "sccache", "icecc", "buildcache"];
 
+/// The running binary; nothing where /proc is not mounted.
+const OWN_BINARY: &str = "/proc/self/exe";
+
+/// Symlinks that lead to one file; as many as the kernel follows.
+const LINKS_MAX: usize = 40;
+
 /// Whether a file name means rcache itself and not a compiler.
 pub fn is_own_name(file_name: &OsStr) -> bool {
     file_name.as_bytes().starts_with(b"rcache")
@@ -35,7 +41,10 @@ pub fn find_next(name: &OsStr, path: &OsStr, started: &OsStr) -> io::Result<Path
     std::env::split_paths(path)
         .map(|folder| folder.join(file_name))
         .filter(|candidate| !std::env::split_paths(started).any(|one| one == *candidate))
-        .find(|candidate| is_program(candidate) && !is_wrapper(candidate, own.as_ref()))
+        .find(|candidate| {
+            let found = fs::metadata(candidate).ok().filter(is_executable);
+            found.is_some_and(|found| !stands_in(candidate, &found, own.as_ref()))
+        })
         .ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -56,33 +65,45 @@ pub fn is_first(name: &OsStr, compiler: &Path) -> bool {
 
 /// Whether this is a file that can be executed.
 pub fn is_program(candidate: &Path) -> bool {
-    fs::metadata(candidate)
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    fs::metadata(candidate).is_ok_and(|found| is_executable(&found))
 }
 
-/// The running binary, and its metadata.
-pub struct OwnBinary {
-    path: PathBuf,
-    metadata: Metadata,
+fn is_executable(found: &Metadata) -> bool {
+    found.is_file() && found.permissions().mode() & 0o111 != 0
 }
 
-/// The running binary; `None` where /proc is not mounted.
-pub fn own_binary() -> Option<OwnBinary> {
-    let path = PathBuf::from("/proc/self/exe");
-    let metadata = fs::metadata(&path).ok()?;
-    Some(OwnBinary { path, metadata })
+/// The running binary's metadata; `None` where /proc is not mounted.
+pub fn own_binary() -> Option<Metadata> {
+    fs::metadata(OWN_BINARY).ok()
 }
 
 /// Whether `candidate` is rcache (as a symlink, a hard link or a copy) or another wrapper.
-pub fn is_wrapper(candidate: &Path, own: Option<&OwnBinary>) -> bool {
-    let Ok(real) = fs::canonicalize(candidate) else { return false };
-    let real_name = real.file_name().unwrap_or_default().as_bytes();
-    if WRAPPERS.iter().any(|wrapper| real_name.starts_with(wrapper.as_bytes())) {
+pub fn is_wrapper(candidate: &Path, own: Option<&Metadata>) -> bool {
+    fs::metadata(candidate).is_ok_and(|found| stands_in(candidate, &found, own))
+}
+
+/// `found` is what the candidate's path leads to.
+fn stands_in(candidate: &Path, found: &Metadata, own: Option<&Metadata>) -> bool {
+    let real_name = real_name(candidate);
+    if WRAPPERS.iter().any(|wrapper| real_name.as_bytes().starts_with(wrapper.as_bytes())) {
         return true;
     }
-    let (Some(own), Ok(found)) = (own, fs::metadata(&real)) else { return false };
-    let same_file = (found.dev(), found.ino()) == (own.metadata.dev(), own.metadata.ino());
-    same_file || (found.len() == own.metadata.len() && same_content(&real, &own.path))
+    let Some(own) = own else { return false };
+    let same_file = (found.dev(), found.ino()) == (own.dev(), own.ino());
+    same_file || (found.len() == own.len() && same_content(candidate, Path::new(OWN_BINARY)))
+}
+
+/// The file name at the end of a chain of symlinks. Folders on the way may be symlinks as well, but
+/// those have no say in the name of the file.
+fn real_name(path: &Path) -> OsString {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => break,
+        }
+    }
+    path.file_name().unwrap_or_default().to_owned()
 }
 
 /// Only reached by a file of exactly our size, so it may read everything.

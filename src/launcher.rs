@@ -6,7 +6,7 @@ use server::launcher_protocol::{BUILD, Terminal, ToDaemon, ToLauncher};
 use server::program::{self, INSIDE_VARIABLE, Ran};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -149,8 +149,11 @@ impl Streams {
     /// Nobody can be told when a stream is closed; the status still says how the compile went.
     fn print(&mut self) {
         match self {
+            // std's standard output sets up a buffer, which a silent hit need not pay for.
             Streams::Bytes(stdout, stderr) => {
-                let _ = io::stdout().write_all(stdout).and_then(|()| io::stdout().flush());
+                if !stdout.is_empty() {
+                    let _ = io::stdout().write_all(stdout).and_then(|()| io::stdout().flush());
+                }
                 let _ = io::stderr().write_all(stderr);
             }
             Streams::Files(stdout, stderr) => {
@@ -176,13 +179,14 @@ fn copy_from_start(file: &mut File, stream: &mut impl Write) -> io::Result<()> {
 }
 
 fn terminal() -> Terminal {
-    let stderr = io::stderr().is_terminal();
+    use rustix::termios::{isatty, tcgetwinsize};
+    let stderr = isatty(rustix::stdio::stderr());
     let columns = if stderr {
-        rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col)
+        tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col)
     } else {
         0
     };
-    Terminal { stdout: io::stdout().is_terminal(), stderr, columns }
+    Terminal { stdout: isatty(rustix::stdio::stdout()), stderr, columns }
 }
 
 /// Ends with the status of another process; by its signal where it ended by one.

@@ -3,6 +3,7 @@
 // Each bench is a program of its own, and uses a part of this.
 #![allow(dead_code)]
 
+pub mod hosts;
 pub mod sources;
 pub mod table;
 
@@ -66,7 +67,7 @@ impl Arena {
     pub fn rivals(&self, kinds: &[Kind]) -> Result<Vec<Rival>, Failure> {
         let mut rivals = Vec::new();
         for kind in kinds {
-            match Rival::find(*kind, self.path())? {
+            match Rival::find(*kind, self.path(), &format!("{kind:?}").to_lowercase())? {
                 Some(rival) => {
                     println!("{:<10} {}", rival.name(), rival.version()?);
                     rivals.push(rival);
@@ -75,6 +76,11 @@ impl Arena {
             }
         }
         Ok(rivals)
+    }
+
+    /// One of a kind, with a folder of this name, where it is installed.
+    pub fn rival(&self, kind: Kind, name: &str) -> Result<Option<Rival>, Failure> {
+        Rival::find(kind, self.path(), name)
     }
 }
 
@@ -88,20 +94,16 @@ pub struct Rival {
 }
 
 impl Rival {
-    fn find(kind: Kind, arena: &Path) -> Result<Option<Rival>, Failure> {
+    fn find(kind: Kind, arena: &Path, name: &str) -> Result<Option<Rival>, Failure> {
         let program = match kind {
             Kind::Spawn => in_path("true"),
             Kind::Ccache => in_path("ccache"),
             Kind::Sccache => in_path("sccache"),
             Kind::Compiler => in_path("g++"),
             Kind::Copier => Some(build_copier(arena)?),
-            Kind::Rcache => {
-                // Another build can be measured by naming it here.
-                let other = std::env::var_os("RCACHE_TEST_BINARY").map(PathBuf::from);
-                Some(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_rcache").into()))
-            }
+            Kind::Rcache => Some(rcache()),
         };
-        let folder = arena.join(format!("{kind:?}").to_lowercase());
+        let folder = arena.join(name);
         std::fs::create_dir_all(folder.join("run"))?;
         Ok(program.map(|program| Rival { kind, program, folder, caches_used: 0 }))
     }
@@ -260,16 +262,7 @@ impl Rival {
         if self.kind != Kind::Rcache {
             return Ok(Duration::ZERO);
         }
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.daemon()?))?;
-        let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
-        // utime and stime, fields 14 and 15 of proc(5); the name was the second.
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<u64>().ok())
-            .sum();
-        Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+        process_cpu(self.daemon()?)
     }
 
     /// The process id of rcache's daemon.
@@ -306,12 +299,43 @@ pub fn timed(command: &mut Command) -> Result<Duration, Failure> {
     Ok(elapsed)
 }
 
+/// The rcache that is measured. Another build can be measured by naming it in the environment.
+pub fn rcache() -> PathBuf {
+    let other = std::env::var_os("RCACHE_TEST_BINARY").map(PathBuf::from);
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_rcache").into())
+}
+
+/// CPU time of all processes that were waited for.
+pub fn children_cpu() -> Duration {
+    // SAFETY: rusage is plain data, and getrusage only writes to it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    let duration = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    duration(usage.ru_utime) + duration(usage.ru_stime)
+}
+
+/// The CPU time of a process so far; its children are not counted.
+pub fn process_cpu(process: u64) -> Result<Duration, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+    // utime and stime, fields 14 and 15 of proc(5); the name was the second.
+    let fields = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
 /// The `n`th number on the command line; `cargo bench` adds an option of its own.
 pub fn number_given(n: usize) -> Option<usize> {
     std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).nth(n)
 }
 
-fn in_path(name: impl AsRef<OsStr>) -> Option<PathBuf> {
+/// The file of a program.
+pub fn in_path(name: impl AsRef<OsStr>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(name.as_ref()))

@@ -70,6 +70,28 @@ pub fn write_project(folder: &Path, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes `count` units of one to two megabytes of preprocessed text, `unit0.cpp` and so on.
+pub fn write_heavy(folder: &Path, count: usize) -> Result<(), Failure> {
+    write_library(folder)?;
+    for number in 0..count {
+        let part: Vec<usize> = (0..120).map(|n| (number * 7 + n) % LIBRARY_HEADERS).collect();
+        let text = unit(number, &STANDARD_HEADERS, &part, FUNCTIONS);
+        std::fs::write(folder.join(format!("unit{number}.cpp")), text)?;
+    }
+    Ok(())
+}
+
+/// Writes `count` units with one header of the system.
+pub fn write_light(folder: &Path, count: usize) -> Result<(), Failure> {
+    for number in 0..count {
+        let text = format!(
+            "#include <stdlib.h>\nint light{number}(int x) {{ return abs(x) + {number}; }}\n"
+        );
+        std::fs::write(folder.join(format!("unit{number}.cpp")), text)?;
+    }
+    Ok(())
+}
+
 /// Waits until what was just written is old enough for its time stamps to prove something: from
 /// then on no cache has to read it again at each hit.
 pub fn settle(written: SystemTime) {

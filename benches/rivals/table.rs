@@ -53,13 +53,13 @@ pub fn print(title: &str, samples: &[Samples], base: &str) {
     let Some(base) = samples.iter().find(|samples| samples.name == base) else { return };
     println!("\n{title}");
     println!(
-        "{:<10} {:>6} {:>11} {:>11} {:>10} {:>10} {:>10}",
+        "{:<16} {:>6} {:>11} {:>11} {:>10} {:>10} {:>10}",
         "", "rounds", "median", "minimum", "x median", "x minimum", "x by round"
     );
     for own in samples {
         let ratio = |own: Duration, base: Duration| own.as_secs_f64() / base.as_secs_f64();
         println!(
-            "{:<10} {:>6} {:>8.3} ms {:>8.3} ms {:>10.2} {:>10.2} {:>10.2}",
+            "{:<16} {:>6} {:>8.3} ms {:>8.3} ms {:>10.2} {:>10.2} {:>10.2}",
             own.name,
             own.count(),
             own.median().as_secs_f64() * 1000.0,

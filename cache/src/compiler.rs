@@ -121,11 +121,6 @@ fn split_words(line: &str) -> Vec<String> {
     words
 }
 
-/// Whether a file that starts like this is a script, whose own environment then counts.
-pub fn is_script(head: &[u8]) -> bool {
-    head.starts_with(b"#!")
-}
-
 /// The dynamic linker that an ELF file asks for; `INTERPRETER --list FILE` names its libraries.
 /// `None` for static programs and other formats (elf(5): e_phoff, e_phentsize, PT_INTERP).
 pub fn interpreter(head: &[u8]) -> Option<PathBuf> {
@@ -182,6 +177,10 @@ pub fn locate_program(
     let folders = program_folders.iter().cloned().chain(std::env::split_paths(path_variable));
     for folder in folders {
         let candidate = folder.join(program);
+        // gcc names its folders more than once, and so do some PATHs.
+        if absent.contains(&candidate) {
+            continue;
+        }
         if here.presence(&candidate) == Presence::File {
             return Some((candidate, absent));
         }
@@ -235,23 +234,25 @@ impl Compiler {
         Ok(Compiler { banner, files: known, absent, digest: hasher.finish() })
     }
 
-    /// Whether the driver, the first of the files, is still the same.
-    pub fn has_same_driver(
+    /// Whether the driver, the first of the files, is still the same. `driver` is its content now.
+    pub fn has_same_driver(&self, driver: Digest) -> bool {
+        self.files.first().is_some_and(|(_, digest)| *digest == driver)
+    }
+
+    /// Whether all its parts are still the same. `driver` is the content of the driver now.
+    pub fn is_current(
         &self,
+        driver: Digest,
         memo: &FileMemo,
         here: &WorkingDirectory,
         now: SystemTime,
     ) -> bool {
-        self.files.first().is_some_and(|(path, digest)| {
-            memo.content(here, path, now).is_ok_and(|content| content.digest == *digest)
-        })
-    }
-
-    /// Whether all its parts are still the same.
-    pub fn is_current(&self, memo: &FileMemo, here: &WorkingDirectory, now: SystemTime) -> bool {
-        self.files.iter().all(|(path, digest)| {
-            memo.content(here, path, now).is_ok_and(|content| content.digest == *digest)
-        }) && self.absent.iter().all(|path| here.presence(path) == Presence::Absent)
+        let mut others = self.files.iter().skip(1);
+        self.has_same_driver(driver)
+            && others.all(|(path, digest)| {
+                memo.content(here, path, now).is_ok_and(|content| content.digest == *digest)
+            })
+            && self.absent.iter().all(|path| here.presence(path) == Presence::Absent)
     }
 }
 

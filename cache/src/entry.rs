@@ -9,7 +9,7 @@
 //! count    = u16, the number of parts, at most PARTS_MAX
 //! part     = kind stored_as length stored_length
 //! kind     = u8, a PartKind, each at most once
-//! stored_as = u8, 0: the bytes themselves, 1: one zstd frame
+//! stored_as = u8, 0: the bytes themselves, 1: zstd frames, one after the other (see `frames.rs`)
 //! length   = u32, of the content
 //! stored_length = u32, of the body
 //! body     = stored_length bytes, in the order of the parts
@@ -19,14 +19,15 @@
 //! The checksum is over what is stored, so that nothing is decompressed before it is known to be
 //! what was written.
 
-use std::cell::RefCell;
+mod frames;
+
 use std::collections::TryReserveError;
 use std::fmt;
-
-use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe;
+use std::ops::Range;
 
 use crate::hasher::Digest;
+
+pub use self::frames::{Piece, Unpacker};
 
 /// The version of the blob format; a blob of another version is a miss.
 pub const FORMAT_VERSION: u16 = 1;
@@ -45,8 +46,6 @@ const CHECKSUM_SIZE_BYTES: usize = blake3::OUT_LEN;
 const COMPRESS_FROM_BYTES: usize = 128;
 /// A zstd block of at most 128 KiB takes at least 4 bytes (RFC 8878, section 3.1.1.2).
 const EXPANSION_MAX: u64 = 32 * 1024;
-/// zstd's levels that `compression_level` may ask for.
-const COMPRESSION_LEVELS: std::ops::RangeInclusive<i32> = -5..=19;
 
 /// What one part of an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,6 +153,12 @@ impl fmt::Display for Damage {
 
 impl std::error::Error for Damage {}
 
+impl From<Damage> for std::io::Error {
+    fn from(damage: Damage) -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, damage)
+    }
+}
+
 impl From<TryReserveError> for Damage {
     fn from(_: TryReserveError) -> Damage {
         Damage::OutOfMemory
@@ -214,38 +219,20 @@ impl Entry {
     /// As [`Entry::decode`], but leaves the parts as they are stored, without a copy. The checksum
     /// has been compared.
     pub fn decode_parts(key: Digest, blob: &[u8]) -> Result<Vec<StoredPart<'_>>, Damage> {
-        let header = Header::parse(key, blob)?;
-        if blob.len() as u64 != header.blob_length {
-            return Err(Damage::Length);
-        }
-        let (covered, checksum) = blob.split_at(blob.len() - CHECKSUM_SIZE_BYTES);
-        if blake3::hash(covered) != *checksum {
-            return Err(Damage::Checksum);
-        }
-        let mut rest = &covered[header.length..];
-        let stored_parts = header.parts.into_iter().map(|part| {
-            let (body, after) = rest.split_at(part.stored_length as usize);
-            rest = after;
-            StoredPart { kind: part.kind, length: part.length, framed: part.framed, body }
-        });
-        Ok(stored_parts.collect())
+        let parts = layout(key, blob)?;
+        Ok(parts.iter().map(|(part, body)| part.with(&blob[body.clone()])).collect())
     }
 
-    /// A frame for each part that is smaller as one.
+    /// Frames for each part that is smaller in them.
     fn compress(&self, compression: Option<i32>) -> Vec<Option<Vec<u8>>> {
-        let compressor = compression.and_then(|level| {
-            let level = level.clamp(*COMPRESSION_LEVELS.start(), *COMPRESSION_LEVELS.end());
-            Compressor::new(level).ok()
-        });
-        let Some(mut compressor) = compressor else {
+        let Some(mut packer) = compression.and_then(frames::Packer::new) else {
             return vec![None; self.parts.len()];
         };
         let frames = self.parts.iter().map(|part| {
             if part.bytes.len() < COMPRESS_FROM_BYTES {
                 return None;
             }
-            let frame = compressor.compress(&part.bytes).ok()?;
-            (frame.len() < part.bytes.len()).then_some(frame)
+            packer.pack(&part.bytes).filter(|frames| frames.len() < part.bytes.len())
         });
         frames.collect()
     }
@@ -259,11 +246,6 @@ pub struct StoredPart<'a> {
     length: u32,
     framed: bool,
     body: &'a [u8],
-}
-
-thread_local! {
-    // Made once for each thread: setting up the context costs more than a small frame.
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 impl<'a> StoredPart<'a> {
@@ -285,22 +267,75 @@ impl<'a> StoredPart<'a> {
             content.extend_from_slice(self.body);
             return Ok(content);
         }
-        let promised = zstd_safe::get_frame_content_size(self.body);
-        if !matches!(promised, Ok(Some(length)) if length == u64::from(self.length)) {
-            return Err(Damage::Frame);
-        }
-        let written = DECOMPRESSOR.with_borrow_mut(|decompressor| {
-            if decompressor.is_none() {
-                *decompressor = Some(Decompressor::new().map_err(|_| Damage::OutOfMemory)?);
-            }
-            let decompressor = decompressor.as_mut().ok_or(Damage::OutOfMemory)?;
-            decompressor.decompress_to_buffer(self.body, &mut content).map_err(|_| Damage::Frame)
-        })?;
-        if written != self.length() || content.len() != written {
-            return Err(Damage::Frame);
+        let mut unpacker = Unpacker::take()?;
+        for piece in self.pieces()? {
+            content.extend_from_slice(unpacker.unpack(self.body, &piece)?);
         }
         Ok(content)
     }
+
+    /// What the content is put together from.
+    pub fn pieces(&self) -> Result<Vec<Piece>, Damage> {
+        match self.framed {
+            true => frames::pieces(self.body, self.length()),
+            false => Ok(vec![Piece::plain(self.length())]),
+        }
+    }
+
+    /// The content of one of its pieces.
+    pub fn unpack<'u>(&self, piece: &Piece, unpacker: &'u mut Unpacker) -> Result<&'u [u8], Damage>
+    where
+        'a: 'u,
+    {
+        unpacker.unpack(self.body, piece)
+    }
+}
+
+/// The bytes of a blob whose checksum was right, and where its parts are in them.
+#[derive(Debug)]
+pub struct Stored {
+    blob: Vec<u8>,
+    parts: Vec<(PartHeader, Range<usize>)>,
+}
+
+impl Stored {
+    /// The blob that was found under `key`. Nothing of it is decompressed yet, but every frame is
+    /// known to promise the right length.
+    pub fn open(key: Digest, blob: Vec<u8>) -> Result<Stored, Damage> {
+        let parts = layout(key, &blob)?;
+        let stored = Stored { blob, parts };
+        stored.parts.iter().try_for_each(|part| stored.view(part).pieces().map(drop))?;
+        Ok(stored)
+    }
+
+    /// A part, as it is stored.
+    pub fn part(&self, kind: PartKind) -> Option<StoredPart<'_>> {
+        let part = self.parts.iter().find(|(header, _)| header.kind == kind)?;
+        Some(self.view(part))
+    }
+
+    fn view(&self, (header, body): &(PartHeader, Range<usize>)) -> StoredPart<'_> {
+        header.with(&self.blob[body.clone()])
+    }
+}
+
+/// Where the parts lie in a whole blob. The checksum has been compared.
+fn layout(key: Digest, blob: &[u8]) -> Result<Vec<(PartHeader, Range<usize>)>, Damage> {
+    let header = Header::parse(key, blob)?;
+    if blob.len() as u64 != header.blob_length {
+        return Err(Damage::Length);
+    }
+    let (covered, checksum) = blob.split_at(blob.len() - CHECKSUM_SIZE_BYTES);
+    if blake3::hash(covered) != *checksum {
+        return Err(Damage::Checksum);
+    }
+    let mut at = header.length;
+    let parts = header.parts.into_iter().map(|part| {
+        let body = at..at + part.stored_length as usize;
+        at = body.end;
+        (part, body)
+    });
+    Ok(parts.collect())
 }
 
 /// What the beginning of a blob says, without a look at the rest.
@@ -365,6 +400,10 @@ impl Header {
 }
 
 impl PartHeader {
+    fn with<'a>(&self, body: &'a [u8]) -> StoredPart<'a> {
+        StoredPart { kind: self.kind, length: self.length, framed: self.framed, body }
+    }
+
     fn parse(rest: &mut &[u8]) -> Result<PartHeader, Damage> {
         let [kind] = take(rest)?;
         let kind = PartKind::from_byte(kind).ok_or(Damage::Malformed("kind of part"))?;

@@ -11,6 +11,9 @@
 //! - On network and unknown file systems another machine's write shows late in `stat`, but not in
 //!   `open`; there the content is always read.
 
+mod folders;
+
+pub use self::folders::Folders;
 use crate::hasher::Digest;
 use crate::scan::{self, Scan};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -19,6 +22,7 @@ use std::fs::File;
 use std::hash::Hash;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -160,6 +164,8 @@ pub struct Content {
     pub stamp: Stamp,
     /// Of all its bytes.
     pub digest: Digest,
+    /// Whether it is a script: it starts with `#!`.
+    pub script: bool,
 }
 
 /// Remembers digests and scans. Shared by all calls.
@@ -196,8 +202,18 @@ impl FileMemo {
         path: &Path,
         now: SystemTime,
     ) -> io::Result<Content> {
-        let stat = here.stat(path)?;
-        let stamp = Stamp::of(&stat);
+        self.content_of(&here.stat(path)?, here, path, now)
+    }
+
+    /// The same for a file whose state was just asked for.
+    pub fn content_of(
+        &self,
+        stat: &rustix::fs::Stat,
+        here: &WorkingDirectory,
+        path: &Path,
+        now: SystemTime,
+    ) -> io::Result<Content> {
+        let stamp = Stamp::of(stat);
         if let Some(known) = read(&self.files).get(&(stamp.device, stamp.inode))
             && known.stamp == stamp
         {
@@ -280,6 +296,7 @@ impl FileMemo {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let stamp = Stamp::of(&stat);
+        let script = starts_like_a_script(&file)?;
         let (digest, bytes) = if stamp.size <= WHOLE_BYTES_MAX {
             let mut bytes = Vec::with_capacity(stamp.size as usize + 1);
             file.read_to_end(&mut bytes)?;
@@ -290,7 +307,7 @@ impl FileMemo {
         if Stamp::of(&rustix::fs::fstat(&file)?) != stamp {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "changed while it was read"));
         }
-        let content = Content { stamp, digest };
+        let content = Content { stamp, digest, script };
         if stamp.is_settled(now, SETTLE) && self.is_trusted(stamp.device, here, path) {
             remember(&self.files, (stamp.device, stamp.inode), content, FILES_MAX);
         }
@@ -310,6 +327,12 @@ impl FileMemo {
                 .is_ok_and(|system| LOCAL_FILE_SYSTEMS.contains(&(system.f_type as u32)))
         })
     }
+}
+
+/// Leaves the position in the file where it is.
+fn starts_like_a_script(file: &File) -> io::Result<bool> {
+    let mut head = [0; 2];
+    Ok(file.read_at(&mut head, 0)? == head.len() && head == *b"#!")
 }
 
 /// Magic numbers of file systems that this kernel alone writes (linux/magic.h).
@@ -368,8 +391,18 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let stamp = Stamp::of(&case.here.stat(Path::new("a.h")).unwrap());
         let first = case.memo.content(&case.here, Path::new("a.h"), SystemTime::now()).unwrap();
-        assert_eq!(first, Content { stamp, digest: Digest::of(b"one") });
+        assert_eq!(first, Content { stamp, digest: Digest::of(b"one"), script: false });
         assert!(read(&case.memo.files).is_empty());
+    }
+
+    #[test]
+    fn a_script_is_known_by_its_first_line() {
+        let case = case();
+        for (text, script) in [("#!/bin/sh\n", true), ("# !", false), ("#", false), ("", false)] {
+            fs::write(case.folder.path().join("s"), text).unwrap();
+            let content = case.memo.content(&case.here, Path::new("s"), SystemTime::now()).unwrap();
+            assert_eq!((content.script, content.digest), (script, Digest::of(text.as_bytes())));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! Paths are as the compiler spelled them: relative ones start at the caller's working directory,
 //! so that a checkout in another place can use the same manifest.
 
-use crate::file_memo::{FileMemo, Presence, WorkingDirectory};
+use crate::file_memo::{FileMemo, Folders, Presence, WorkingDirectory};
 use crate::hasher::{Digest, KeyHasher, KeySink};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -120,8 +120,11 @@ impl<'a> Recorded<'a> {
         here: &WorkingDirectory,
         now: SystemTime,
     ) -> Result<(), Mismatch<'a>> {
+        let mut folders = Folders::new(here, self.files.len());
         for (path, digest) in &self.files {
-            match memo.content(here, path, now) {
+            let content =
+                folders.stat(path).and_then(|stat| memo.content_of(&stat, here, path, now));
+            match content {
                 Ok(content) if content.digest == *digest => {}
                 Ok(_) => return Err(Mismatch::Changed(path)),
                 Err(_) => return Err(Mismatch::Gone(path)),

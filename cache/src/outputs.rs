@@ -1,12 +1,17 @@
 //! Output files: reading what a compile wrote, and putting a stored result back in their place.
 
+mod delivery;
+
 use crate::entry::{Entry, PartKind};
 use crate::file_memo::{Stamp, WorkingDirectory, nanoseconds_of};
-use rustix::fs::{FileType, Mode, OFlags, RawMode};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
+
+pub use delivery::{Delivery, Work};
 
 /// A larger output is not stored; the blob format counts in 32 bits.
 pub const OUTPUT_BYTES_MAX: u64 = u32::MAX as u64;
@@ -59,9 +64,9 @@ pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Mann
 }
 
 fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
-    let named = path.filter(|path| !path.as_os_str().is_empty());
-    let stat = here.stat(named.unwrap_or(Path::new(".")));
-    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    // The working directory was opened as one.
+    let Some(named) = path.filter(|path| !path.as_os_str().is_empty()) else { return true };
+    here.stat(named).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Writes the parts of a stored result to their files, each one whole or not at all.
@@ -74,27 +79,59 @@ pub fn deliver(here: &WorkingDirectory, entry: &Entry, files: &[OutputFile]) -> 
     Ok(())
 }
 
-/// Writes beside the target and renames. The mode is exact, whatever the daemon's own umask.
+/// Writes beside the target and renames.
 fn write_whole(here: &WorkingDirectory, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let temporary = path.with_file_name(format!(
-        ".rcache-{}-{}.tmp",
-        std::process::id(),
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    ));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(mode as RawMode);
-    let descriptor = rustix::fs::openat(here.descriptor(), &temporary, flags, mode)?;
-    let mut file = std::fs::File::from(descriptor);
-    let written = file.write_all(bytes).and_then(|()| {
+    let (temporary, mut file) = Temporary::create(here, path, mode)?;
+    file.write_all(bytes)?;
+    temporary.rename()
+}
+
+/// A new file beside its target; it goes when it is dropped before it is renamed.
+struct Temporary<'h> {
+    here: &'h WorkingDirectory,
+    target: PathBuf,
+    /// `None` when it has taken the target's place.
+    path: Option<PathBuf>,
+}
+
+impl<'h> Temporary<'h> {
+    /// The mode is exact, whatever the daemon's own umask.
+    fn create(
+        here: &'h WorkingDirectory,
+        target: &Path,
+        mode: u32,
+    ) -> io::Result<(Temporary<'h>, File)> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let path = target.with_file_name(format!(
+            ".rcache-{}-{}.tmp",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        ));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode as RawMode);
+        let file = File::from(rustix::fs::openat(here.descriptor(), &path, flags, mode)?);
+        let temporary = Temporary { here, target: target.to_owned(), path: Some(path) };
         rustix::fs::fchmod(&file, mode)?;
-        Ok(rustix::fs::renameat(here.descriptor(), &temporary, here.descriptor(), path)?)
-    });
-    if written.is_err() {
-        // Nothing more can be done about a file that cannot be removed.
-        let _ = rustix::fs::unlinkat(here.descriptor(), &temporary, rustix::fs::AtFlags::empty());
+        Ok((temporary, file))
     }
-    written
+
+    fn rename(mut self) -> io::Result<()> {
+        let here = self.here.descriptor();
+        if let Some(path) = &self.path {
+            rustix::fs::renameat(&here, path, &here, &self.target)?;
+        }
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Nothing more can be done about a file that cannot be removed.
+            let _ = rustix::fs::unlinkat(self.here.descriptor(), path, AtFlags::empty());
+        }
+    }
 }
 
 /// What a compile that began at `start` left at `path`.
@@ -132,7 +169,8 @@ pub fn read_written(here: &WorkingDirectory, path: &Path, start: SystemTime) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Part;
+    use crate::entry::{Part, Stored};
+    use crate::hasher::Digest;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::time::Duration;
@@ -164,6 +202,55 @@ mod tests {
         assert_eq!(mode & 0o7777, 0o644);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(deliver(&here, &entry(b"x"), &object("no/a.o")).is_err());
+    }
+
+    #[test]
+    fn several_threads_deliver_one_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let bytes: Vec<u8> = (0..500_000u32).flat_map(|n| (n / 5).to_le_bytes()).collect();
+        let key = Digest::of(b"key");
+        let begin = || {
+            let blob = entry(&bytes).encode(key, Some(1)).unwrap();
+            Delivery::begin(&here, Stored::open(key, blob).unwrap(), &object("a.o")).unwrap()
+        };
+        let delivery = begin();
+        let work = delivery.work_to_share().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| work.run());
+            delivery.finish().unwrap();
+        });
+        // Whoever comes late finds nothing to do.
+        work.run();
+        assert_eq!(fs::read(folder.path().join("a.o")).unwrap(), bytes);
+        // One that is given up leaves nothing behind.
+        let abandoned = begin();
+        abandoned.work_to_share().unwrap().run();
+        drop(abandoned);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lie_in_a_frame_is_no_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let bytes: Vec<u8> = (0..5000u32).flat_map(|n| (n * n).to_le_bytes()).collect();
+        let honest = entry(&bytes).encode(key, Some(1)).unwrap();
+        let end = honest.len() - blake3::OUT_LEN;
+        // Inside a block, where no header tells; with a checksum that fits.
+        let lie = (0..end).rev().find_map(|at| {
+            let mut blob = honest.clone();
+            blob[at] ^= 0xff;
+            let checksum = blake3::hash(&blob[..end]);
+            blob[end..].copy_from_slice(checksum.as_bytes());
+            let stored = Stored::open(key, blob).ok()?;
+            let content = stored.part(PartKind::Object)?.content();
+            content.is_err().then_some(stored)
+        });
+        let delivery = Delivery::begin(&here, lie.unwrap(), &object("a.o")).unwrap();
+        assert_eq!(delivery.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::file_memo::{Presence, WorkingDirectory};
+use crate::file_memo::{Presence, Stamp, WorkingDirectory};
 use crate::scan::Scan;
 
 pub use walk::absent_probes;
@@ -71,6 +71,8 @@ pub struct FileRead {
     pub path: PathBuf,
     /// What its content can make the compiler look for.
     pub scan: Arc<Scan>,
+    /// Its state when that was found out.
+    pub stamp: Stamp,
 }
 
 /// What must still hold, besides the contents of the files read, for a result to be valid.

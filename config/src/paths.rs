@@ -27,13 +27,22 @@ const FILE_NAME_BYTES: usize = 1 + 16 + 5;
 /// It is in `$XDG_RUNTIME_DIR/rcache` where that is a folder of this user (`sudo` and containers
 /// hand on a variable that names somebody else's, or nothing), else in `/tmp/rcache-UID`.
 pub fn socket_path(variable: &dyn Fn(&str) -> Option<OsString>, user: u32) -> PathBuf {
-    let name = format!("{:016x}.sock", deciding_hash(variable));
-    let shared = PathBuf::from(format!("/tmp/rcache-{user}"));
+    let name = file_name(deciding_hash(variable));
     let folder = variable(XDG_RUNTIME_DIR).map(PathBuf::from).filter(|folder| {
         let length = folder.as_os_str().len() + "/rcache".len() + FILE_NAME_BYTES;
         folder.is_absolute() && length <= SOCKET_PATH_BYTES_MAX && is_folder_of(folder, user)
     });
-    folder.map_or(shared, |folder| folder.join("rcache")).join(name)
+    let shared = || PathBuf::from(format!("/tmp/rcache-{user}"));
+    folder.map_or_else(shared, |folder| folder.join("rcache")).join(name)
+}
+
+/// `XXXXXXXXXXXXXXXX.sock`, without std's formatting: its code and tables would be the launcher's only
+/// reason to fault three more pages in.
+fn file_name(hash: u64) -> String {
+    let digits = (0..16).rev().map(|digit| (hash >> (4 * digit)) as u32 & 0xf);
+    let mut name: String = digits.filter_map(|digit| char::from_digit(digit, 16)).collect();
+    name.push_str(".sock");
+    name
 }
 
 /// Makes the folder of the socket, or makes sure that the one that is there is safe: a folder and
@@ -102,6 +111,13 @@ mod tests {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
         socket_path(&lookup, own_user())
+    }
+
+    #[test]
+    fn the_file_is_named_in_hexadecimal_digits() {
+        for hash in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(file_name(hash), format!("{hash:016x}.sock"));
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub trait Customer {
     /// waits any more; `None`, that there is no such job.
     fn trial(&mut self) -> io::Result<Option<Arc<Trial>>>;
 
+    /// The job goes to this host now, or to none and waits; said before each attempt.
+    fn placed(&mut self, _host: Option<&str>) {}
+
     /// Whether a reply without a failure is whole. A host that sends anything else is not trusted.
     fn is_whole(&self, reply: &Reply) -> bool;
 }

@@ -22,7 +22,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-pub use report::HostState;
+pub use report::{HostState, Trouble};
 pub use visit::{Question, Visit};
 
 /// Hosts that may fail one job before it is compiled here.
@@ -128,6 +128,7 @@ impl Fleet {
         let mut why = String::from("no host is in the list");
         let mut attempts = 0;
         loop {
+            customer.placed(None);
             let place = match self.wait_for_place(order, &excluded, customer) {
                 Ok(place) => place,
                 Err(error) => return Outcome::Gone(error),
@@ -142,6 +143,7 @@ impl Fleet {
             if target.address == HERE {
                 return Outcome::Here(slot);
             }
+            customer.placed(Some(&target.label));
             let done = self
                 .acquaint(&target, order, customer)
                 .and_then(|kind| race::run(self, &target, &mut slot, kind, order, customer));

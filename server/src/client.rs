@@ -23,6 +23,10 @@ const START_MAX: Duration = Duration::from_secs(5);
 /// How often a launcher looks whether the one that starts the daemon is done.
 const START_POLL: Duration = Duration::from_millis(3);
 
+/// Read at one time. The answer to a hit is short, and each page of the stack that is touched costs
+/// the launcher a fault.
+const RECEIVED_BYTES: usize = 1 << 10;
+
 /// Why a question of a subcommand got no answer.
 #[derive(Debug)]
 pub enum AskError {
@@ -77,22 +81,24 @@ pub fn caller() -> io::Result<Caller> {
 }
 
 /// What paths mean to this process.
-pub fn view() -> io::Result<View> {
-    let root = fs::metadata("/")?;
-    Ok(View {
-        root: (root.dev(), root.ino()),
-        mount_namespace: mount_namespace(),
-        group: rustix::process::getegid().as_raw(),
-    })
-}
-
-/// A mount belongs to one namespace, so that the root's own number tells namespaces apart. A look
+///
+/// A mount belongs to one namespace, so that the number of the root's tells namespaces apart. A look
 /// into /proc would cost each hit 10 µs; kernels before 5.8 need it.
-fn mount_namespace() -> u64 {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    match statx(CWD, "/", AtFlags::empty(), StatxFlags::MNT_ID) {
-        Ok(root) if root.stx_mask & StatxFlags::MNT_ID.bits() != 0 => root.stx_mnt_id,
-        _ => fs::metadata("/proc/self/ns/mnt").map_or(0, |found| found.ino()),
+pub fn view() -> io::Result<View> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+    let group = rustix::process::getegid().as_raw();
+    let asked = StatxFlags::INO | StatxFlags::MNT_ID;
+    match statx(CWD, "/", AtFlags::empty(), asked) {
+        Ok(root) if root.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(View {
+            root: (makedev(root.stx_dev_major, root.stx_dev_minor), root.stx_ino),
+            mount_namespace: root.stx_mnt_id,
+            group,
+        }),
+        _ => {
+            let root = fs::metadata("/")?;
+            let mount_namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |found| found.ino());
+            Ok(View { root: (root.dev(), root.ino()), mount_namespace, group })
+        }
     }
 }
 
@@ -207,7 +213,7 @@ impl Connection {
 
     /// Reads until `count` bytes are there, and keeps the descriptors that come along.
     fn fill(&mut self, count: usize) -> io::Result<()> {
-        let mut block = [0; 16 << 10];
+        let mut block = [0; RECEIVED_BYTES];
         while self.received.len() < count {
             let mut space =
                 [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];

@@ -2,7 +2,7 @@
 
 use crate::launcher_protocol::Run;
 use cache::compiler::{self, Banner, Compiler};
-use cache::file_memo::{FileMemo, WorkingDirectory};
+use cache::file_memo::{Content, FileMemo, WorkingDirectory};
 use cache::invocation::Family;
 use cache::outcome::{Counter, Uncacheable};
 use cache::search::SearchPath;
@@ -108,11 +108,11 @@ impl Compilers {
         arguments: Vec<OsString>,
         asker: &mut Asker,
     ) -> Result<Arc<Compiler>, Unidentified> {
-        let question =
-            Question { driver: driver.to_owned(), variables: variables(driver, asker), arguments };
+        let content = asker.memo.content(asker.here, driver, asker.now).ok();
+        let question = Question::new(driver, arguments, content, asker);
         let known = lock(&self.known).get(&question).cloned();
-        if let Some(compiler) = known
-            && compiler.is_current(asker.memo, asker.here, asker.now)
+        if let (Some(compiler), Some(content)) = (known, content)
+            && compiler.is_current(content.digest, asker.memo, asker.here, asker.now)
         {
             return Ok(compiler);
         }
@@ -133,11 +133,11 @@ impl Compilers {
         asker: &mut Asker,
     ) -> Result<Arc<Compiler>, Unidentified> {
         let arguments = vec!["-x".into(), "c".into()];
-        let question =
-            Question { driver: driver.to_owned(), variables: variables(driver, asker), arguments };
+        let content = asker.memo.content(asker.here, driver, asker.now).ok();
+        let question = Question::new(driver, arguments, content, asker);
         let known = lock(&self.known).get(&question).cloned();
-        match known {
-            Some(compiler) if compiler.has_same_driver(asker.memo, asker.here, asker.now) => {
+        match (known, content) {
+            (Some(compiler), Some(content)) if compiler.has_same_driver(content.digest) => {
                 Ok(compiler)
             }
             _ => self.identify(driver, question.arguments, asker),
@@ -190,13 +190,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
-/// A script may look at any variable; another program only at those that gcc and clang know.
-fn variables(driver: &Path, asker: &Asker) -> Vec<(OsString, OsString)> {
-    let script = head(asker.here, driver).is_ok_and(|head| compiler::is_script(&head));
-    let all = asker.environment.iter();
-    all.filter(|(name, _)| script || DECIDING.iter().any(|deciding| name == deciding))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+impl Question {
+    /// A script may look at any variable; another program only at those that gcc and clang know.
+    fn new(
+        driver: &Path,
+        arguments: Vec<OsString>,
+        content: Option<Content>,
+        asker: &Asker,
+    ) -> Question {
+        let script = content.is_some_and(|content| content.script);
+        let all = asker.environment.iter();
+        let variables = all
+            .filter(|(name, _)| script || DECIDING.iter().any(|deciding| name == deciding))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Question { driver: driver.to_owned(), arguments, variables }
+    }
 }
 
 fn head(here: &WorkingDirectory, path: &Path) -> io::Result<Vec<u8>> {

@@ -20,6 +20,7 @@ pub const SUBCOMMANDS: &[&str] = &[
     "explain",
     "link",
     "doctor",
+    "top",
     "demo",
     "completions",
     "man",
@@ -37,6 +38,8 @@ Examples:
   rcache link ~/.local/lib/rcache         symlinks for PATH: no build file changes
   rcache stats                            how well it works
   rcache explain gcc -O2 -c hello.c       why that call would hit or miss
+  rcache hosts                            the cluster, and why a host is not used
+  rcache top                              watch a build
   rcache demo                             see it work on this machine, with figures
 
 rcache never fails a build that would have succeeded without it. `rcache -- COMPILER …` serves a
@@ -46,14 +49,24 @@ compiler whose name is a subcommand's. Settings: `rcache config --help`.";
 pub fn command() -> Command {
     Command::new("rcache")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("A compiler cache for C and C++")
+        .about("A compiler cache for C and C++, with remote compiles on distcc hosts and its own workers")
         .override_usage("rcache COMPILER ARGUMENT…\n       rcache SUBCOMMAND [OPTIONS]")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
         .subcommands([plain("clear", "Remove every cached result"), trim(), settings(), daemon()])
-        .subcommands([worker(), hosts(), explain(), link(), doctor(), demo(), completions(), man()])
+        .subcommands([
+            worker(),
+            hosts(),
+            explain(),
+            link(),
+            doctor(),
+            top(),
+            demo(),
+            completions(),
+            man(),
+        ])
 }
 
 fn plain(name: &'static str, about: &'static str) -> Command {
@@ -284,14 +297,33 @@ fn link() -> Command {
 }
 
 fn doctor() -> Command {
-    plain("doctor", "Check the set-up and say what to do about what is wrong")
-        .after_help("The exit status is 1 when something is wrong.")
+    plain("doctor", "Check the set-up and say what to do about what is wrong").after_help(
+        "It asks each host which compilers it has. The exit status is 1 when something is wrong; what \
+         works, but\nnot as well as it could, is a warning.",
+    )
+}
+
+fn top() -> Command {
+    plain("top", "Live view of the build: units in flight, hosts and slots, hit rate")
+        .arg(
+            Arg::new("once")
+                .long("once")
+                .action(ArgAction::SetTrue)
+                .help("Print one look as plain text, as where standard output is no terminal"),
+        )
+        .arg(json())
+        .after_help(
+            "q or Ctrl-C ends it. Hit rate and counts are those since the view began; with --once \
+             and --json,\nthose since the daemon started. Shown are the hosts of this shell's \
+             settings.",
+        )
 }
 
 fn demo() -> Command {
-    plain("demo", "Build a small C++ project without rcache, cold and warm, and show the figures")
+    plain("demo", "Build a small C++ project on a worker and from the cache, and show the figures")
         .after_help(
-            "Everything is in a temporary folder with a cache of its own, removed at the end.",
+            "The worker is one of its own, on loopback. Everything is in a temporary folder with a cache \
+             of its\nown, removed at the end; your settings, hosts and cached results are not touched.",
         )
 }
 

@@ -1,14 +1,17 @@
-//! `rcache demo`: a small C++ project built without rcache, cold and warm, and the figures.
+//! `rcache demo`: a small C++ project built without rcache, cold through a worker, cold here, and warm.
 
 mod build;
 mod project;
+mod stage;
+mod worker;
 
 use super::screen::{self, Paint, Style};
 use super::{Outcome, number};
 use crate::find_compiler;
 use build::{Build, Built};
 use serde_json::Value;
-use std::ffi::{OsStr, OsString};
+use stage::Stage;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -18,10 +21,10 @@ pub fn run() -> Outcome {
     super::settings()?;
     let style = Style::of_stdout();
     let compiler = find_or_install_compiler()?;
-    let stage = Stage::set_up(compiler)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let stage = Stage::set_up(compiler, cores)?;
     let build = Build {
-        folder: stage.folder.path(),
+        folder: stage.folder(),
         compiler: &stage.compiler,
         environment: &stage.environment,
         jobs: cores,
@@ -42,6 +45,8 @@ struct Act {
     processor: Duration,
     /// Hits and misses; `None` without rcache.
     calls: Option<(u64, u64)>,
+    /// Units that the worker compiled.
+    sent: u64,
     /// Size and number of the results in the store.
     store: (u64, u64),
     /// How many files were compared with the build without rcache.
@@ -58,24 +63,35 @@ fn play(build: &Build, stage: &Stage) -> Result<Vec<Act>, String> {
         wall: bare.wall,
         processor: bare.processor,
         calls: None,
+        sent: 0,
         store: (0, 0),
         compared: 0,
         differing: Vec::new(),
     }];
     stage.rcache(&["daemon", "start"])?;
-    for name in ["rcache, cold", "rcache, warm"] {
-        acts.push(act(build, stage, name, &bare)?);
+    if !stage.hosts.is_empty() {
+        acts.push(act(build, stage, "cold, through a worker", &stage.hosts, &bare)?);
+        stage.rcache(&["clear"])?;
     }
-    let edited = project::edit_one_unit(stage.folder.path())?;
+    for name in ["cold, on this machine", "warm"] {
+        acts.push(act(build, stage, name, "", &bare)?);
+    }
+    let edited = project::edit_one_unit(stage.folder())?;
     let edited = build.rebuild(&edited)?;
-    acts.push(act(build, stage, "rcache, one unit edited", &edited)?);
+    acts.push(act(build, stage, "one unit edited", "", &edited)?);
     Ok(acts)
 }
 
 /// A build with rcache, compared with one without.
-fn act(build: &Build, stage: &Stage, name: &'static str, bare: &Built) -> Result<Act, String> {
+fn act(
+    build: &Build,
+    stage: &Stage,
+    name: &'static str,
+    hosts: &str,
+    bare: &Built,
+) -> Result<Act, String> {
     stage.rcache(&["zero"])?;
-    let built = build.run(name, Some(&stage.rcache))?;
+    let built = build.run(name, Some(&stage.launcher(hosts)))?;
     let stats = stage.rcache(&["stats", "--json"])?;
     let stats: Value = serde_json::from_slice(&stats).map_err(|error| error.to_string())?;
     let counter = |name: &str| number(&stats, &format!("/counters/{name}"));
@@ -85,6 +101,7 @@ fn act(build: &Build, stage: &Stage, name: &'static str, bare: &Built) -> Result
         wall: built.wall,
         processor: built.processor,
         calls: Some((hits, counter("cache_miss"))),
+        sent: counter("remote_compile"),
         store: (number(&stats, "/store/bytes"), number(&stats, "/store/files")),
         compared: bare.files.len(),
         differing: built.difference(bare),
@@ -95,20 +112,22 @@ fn render(acts: &[Act], style: Style) -> String {
     let bare = acts.first().map_or(Duration::ZERO, |act| act.wall);
     let ratio = |act: &Act| act.wall.as_secs_f64() / bare.as_secs_f64().max(1e-9);
     let heading = format!(
-        "{:26}{:>11}{:>8}{:>11}{:>7}{:>8}",
-        "build", "wall", "ratio", "processor", "hits", "misses"
+        "{:26}{:>11}{:>8}{:>11}{:>7}{:>8}{:>8}",
+        "build", "wall", "ratio", "processor", "hits", "misses", "worker"
     );
     let mut shown = style.paint(Paint::Bold, &heading) + "\n";
     for act in acts {
-        let (hits, misses) = match act.calls {
-            Some((hits, misses)) => (hits.to_string(), misses.to_string()),
-            None => ("-".to_owned(), "-".to_owned()),
+        let (hits, misses, sent) = match act.calls {
+            Some((hits, misses)) => (hits.to_string(), misses.to_string(), act.sent.to_string()),
+            None => ("-".to_owned(), "-".to_owned(), "-".to_owned()),
         };
         let wall = format!("{:.2} s", act.wall.as_secs_f64());
         let processor = format!("{:.2} s", act.processor.as_secs_f64());
         let ratio = ratio(act);
-        let row =
-            format!("{:26}{wall:>11}{ratio:>8.3}{processor:>11}{hits:>7}{misses:>8}", act.name);
+        let row = format!(
+            "{:26}{wall:>11}{ratio:>8.3}{processor:>11}{hits:>7}{misses:>8}{sent:>8}",
+            act.name
+        );
         let bar = style.bar((ratio * 1e3) as u64, 1_000, Paint::Green);
         shown.push_str(&format!("{}\n", format!("{row}  {bar}").trim_end()));
     }
@@ -127,71 +146,16 @@ fn render(acts: &[Act], style: Style) -> String {
         ),
     });
     shown.push('\n');
+    if let Some(cold) = acts.iter().find(|act| act.sent > 0) {
+        shown.push_str(&format!(
+            "the worker compiled {} units; it shares this machine's cores, as those of a cluster do not\n",
+            cold.sent
+        ));
+    }
     if let Some((size, results)) = acts.last().map(|act| act.store) {
         shown.push_str(&format!("store: {results} results, {}\n", screen::bytes(size)));
     }
     shown
-}
-
-/// The temporary folder, and a cache and daemon that nobody else uses.
-struct Stage {
-    folder: tempfile::TempDir,
-    compiler: PathBuf,
-    rcache: PathBuf,
-    environment: Vec<(OsString, OsString)>,
-}
-
-impl Stage {
-    fn set_up(compiler: PathBuf) -> Result<Stage, String> {
-        let rcache = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
-        let folder = tempfile::Builder::new()
-            .prefix("rcache-demo-")
-            .tempdir()
-            .map_err(|error| format!("no temporary folder: {error}"))?;
-        project::write(folder.path())?;
-        let runtime = folder.path().join("run");
-        std::fs::create_dir(&runtime).map_err(|error| format!("{}: {error}", runtime.display()))?;
-        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os()
-            .filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"RCACHE_"))
-            .filter(|(name, _)| name != "XDG_RUNTIME_DIR")
-            .collect();
-        let own: [(&str, &OsStr); 4] = [
-            ("RCACHE_CONFIG", OsStr::new("/dev/null")),
-            ("RCACHE_DIR", &folder.path().join("cache").into_os_string()),
-            ("XDG_RUNTIME_DIR", runtime.as_os_str()),
-            // Should the demo be killed, its daemon ends by itself.
-            ("RCACHE_IDLE_TIMEOUT", OsStr::new("2m")),
-        ];
-        environment.extend(own.map(|(name, value)| (name.into(), value.into())));
-        Ok(Stage { folder, compiler, rcache, environment })
-    }
-
-    /// Runs a subcommand; what it printed.
-    fn rcache(&self, arguments: &[&str]) -> Result<Vec<u8>, String> {
-        let output = Command::new(&self.rcache)
-            .args(arguments)
-            .env_clear()
-            .envs(self.environment.iter().cloned())
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| format!("{}: {error}", self.rcache.display()))?;
-        match output.status.success() {
-            true => Ok(output.stdout),
-            false => Err(format!(
-                "rcache {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim_end()
-            )),
-        }
-    }
-}
-
-/// The daemon ends before its folder goes.
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = self.rcache(&["daemon", "stop"]);
-    }
 }
 
 /// A C++ compiler, and no wrapper around one.
@@ -239,6 +203,7 @@ mod tests {
             wall: Duration::from_millis(milliseconds),
             processor: Duration::from_millis(milliseconds * 2),
             calls,
+            sent: 0,
             store: (1_200_000, 24),
             compared: if calls.is_some() { 51 } else { 0 },
             differing: Vec::new(),
@@ -249,18 +214,19 @@ mod tests {
     fn the_figures_in_a_table() {
         let mut acts = vec![
             act("without rcache", 12_340, None),
-            act("rcache, cold", 12_500, Some((0, 25))),
-            act("rcache, warm", 80, Some((25, 0))),
+            Act { sent: 25, ..act("cold, through a worker", 12_500, Some((0, 25))) },
+            act("warm", 80, Some((25, 0))),
         ];
         assert_eq!(
             render(&acts, Style::Plain),
             "\
-build                            wall   ratio  processor   hits  misses
-without rcache                12.34 s   1.000    24.68 s      -       -
-rcache, cold                  12.50 s   1.013    25.00 s      0      25
-rcache, warm                   0.08 s   0.006     0.16 s     25       0
+build                            wall   ratio  processor   hits  misses  worker
+without rcache                12.34 s   1.000    24.68 s      -       -       -
+cold, through a worker        12.50 s   1.013    25.00 s      0      25      25
+warm                           0.08 s   0.006     0.16 s     25       0       0
 
 all 102 files are the same, byte for byte, as without rcache
+the worker compiled 25 units; it shares this machine's cores, as those of a cluster do not
 store: 24 results, 1.2M
 "
         );

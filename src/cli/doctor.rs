@@ -1,6 +1,7 @@
 //! `rcache doctor`: checks the set-up, and says what to do about what is wrong.
 
 mod checks;
+mod cluster;
 
 use super::screen::{self, Paint, Style};
 use super::{Outcome, describe};
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 
 /// Runs every check; the exit status is 1 when one of them fails.
 pub fn run() -> Outcome {
-    let loaded = Config::load(&Environment::of_this_process());
+    let environment = Environment::of_this_process();
+    let loaded = Config::load(&environment);
     let user = rustix::process::getuid().as_raw();
     let socket = server::client::socket_path();
     let folder = socket.parent().unwrap_or(Path::new("/"));
@@ -23,6 +25,10 @@ pub fn run() -> Outcome {
     findings.push(checks::daemon(status.map_err(|error| describe(&error))));
     findings.extend(checks::cache_folder(&loaded.config));
     findings.extend(checks::compilers(&crate::find_compiler::search_path()));
+
+    let asked = server::client::ask(json!({ "command": "hosts" }), true);
+    let asked = asked.map_err(|error| describe(&error));
+    findings.extend(cluster::cluster(&loaded, &environment, asked));
 
     screen::print(&render(&findings, Style::of_stdout()));
     match findings.iter().any(|finding| finding.grade == Grade::Fail) {

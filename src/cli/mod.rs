@@ -11,8 +11,10 @@ mod explain;
 mod hosts;
 mod link;
 mod settings;
+mod signals;
 mod stats;
 mod store;
+mod top;
 mod worker;
 
 use config::{Config, Environment, Loaded};
@@ -57,6 +59,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "explain" => explain::run(options),
         "link" => link::run(options),
         "doctor" => doctor::run(),
+        "top" => top::run(options),
         "demo" => demo::run(),
         "completions" => completions::completions(options),
         _ => completions::man(options),

@@ -29,7 +29,7 @@ pub enum Paint {
     Red,
 }
 
-const BAR_COLUMNS: u64 = 30;
+const BAR_COLUMNS: usize = 30;
 
 impl Style {
     /// The style of standard output: decorated on a terminal, unless NO_COLOR is set
@@ -61,17 +61,21 @@ impl Style {
         if self == Style::Plain || whole == 0 {
             return String::new();
         }
-        let eighths = u128::from(part.min(whole)) * u128::from(BAR_COLUMNS * 8) / u128::from(whole);
-        let eighths = eighths as usize;
-        let mut filled = "█".repeat(eighths / 8);
-        if let Some(fraction) = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(eighths % 8)
-        {
-            filled.push_str(fraction);
-        }
-        let empty = BAR_COLUMNS as usize - filled.chars().count();
-        let empty = self.paint(Paint::Dim, &"░".repeat(empty));
-        format!("{}{empty} ", self.paint(paint, &filled))
+        let (filled, empty) = bar_pieces(BAR_COLUMNS, part, whole);
+        format!("{}{} ", self.paint(paint, &filled), self.paint(Paint::Dim, &empty))
     }
+}
+
+/// The two pieces of a bar that is filled to `part` of `whole`, in eighths of a column.
+pub fn bar_pieces(columns: usize, part: u64, whole: u64) -> (String, String) {
+    let all = columns as u128 * 8;
+    let eighths = (u128::from(part.min(whole)) * all / u128::from(whole.max(1))) as usize;
+    let mut filled = "█".repeat(eighths / 8);
+    if let Some(fraction) = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(eighths % 8) {
+        filled.push_str(fraction);
+    }
+    let empty = "░".repeat(columns - filled.chars().count());
+    (filled, empty)
 }
 
 /// Prints to standard output. A reader that has seen enough (`| head`) is no error.

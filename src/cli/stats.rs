@@ -161,9 +161,12 @@ impl Stats<'_> {
     /// Where compilers ran, and what the cache saved.
     fn work(&self) -> String {
         let counters = Counter::ALL.iter().filter(|counter| counter.kind() == CounterKind::Work);
-        let counters: Vec<(&str, u64)> = counters
-            .map(|counter| (counter.name(), self.counter(*counter)))
-            .filter(|(_, value)| *value > 0)
+        let has_hosts = !self.host_rows().is_empty();
+        let counters: Vec<(Counter, u64)> = counters
+            .map(|counter| (*counter, self.counter(*counter)))
+            .filter(|(counter, value)| {
+                *value > 0 || has_hosts && *counter != Counter::PassedThrough
+            })
             .collect();
         let time = |pointer| Duration::from_millis(number(self.stats, pointer));
         let (saved, spent) = (time("/time_saved_ms"), time("/compile_time_ms"));
@@ -171,8 +174,14 @@ impl Stats<'_> {
             return String::new();
         }
         let mut shown = format!("{}\n", self.style.paint(Paint::Bold, "compilers"));
-        for (name, value) in counters {
-            shown += &self.line(&name.replace('_', " "), value, "");
+        for (counter, value) in counters {
+            let (label, rest) = match counter {
+                Counter::RemoteCompile => ("remote compiles", ""),
+                Counter::RemoteFailed => ("remote failed", "compiled again here"),
+                Counter::LocalCompile => ("local compiles", ""),
+                _ => ("passed through", "without the daemon"),
+            };
+            shown += &self.line(label, value, if value > 0 { rest } else { "" });
         }
         for (label, time) in [("compile time saved", saved), ("compile time spent", spent)] {
             if !time.is_zero() {
@@ -208,17 +217,25 @@ impl Stats<'_> {
     }
 
     fn hosts(&self) -> String {
-        let hosts =
-            self.stats.get("hosts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let hosts = self.host_rows();
         if hosts.is_empty() {
             return String::new();
         }
-        let mut shown = format!("{}\n", self.style.paint(Paint::Bold, "hosts"));
+        let usable = || hosts.iter().filter(|host| is_usable(host));
+        let sum = |pointer| usable().map(|host| number(host, pointer)).sum::<u64>();
+        let (busy, slots) = (sum("/in_flight"), sum("/slots"));
+        let bar = self.style.bar(busy, slots, Paint::Green);
+        let mut shown = format!(
+            "{} {bar}{busy} of {slots} slots busy, {} of {} usable\n",
+            self.style.paint(Paint::Bold, "hosts"),
+            usable().count(),
+            hosts.len()
+        );
         for host in hosts {
-            let usable = host.get("usable").and_then(Value::as_bool).unwrap_or(false);
-            let state = match usable {
-                true => self.style.paint(Paint::Green, "usable"),
-                false => self.style.paint(Paint::Red, text(host, "/why_not")),
+            let state = match (is_usable(host), text(host, "/compiler")) {
+                (true, "unknown") => self.style.paint(Paint::Dim, "not asked yet"),
+                (true, _) => self.style.paint(Paint::Green, "usable"),
+                (false, _) => self.style.paint(Paint::Red, text(host, "/why_not")),
             };
             let _ = writeln!(
                 shown,
@@ -232,6 +249,14 @@ impl Stats<'_> {
         }
         shown
     }
+
+    fn host_rows(&self) -> &[Value] {
+        self.stats.get("hosts").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn is_usable(host: &Value) -> bool {
+    host.get("usable").and_then(Value::as_bool).unwrap_or(false)
 }
 
 #[cfg(test)]

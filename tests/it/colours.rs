@@ -1,6 +1,6 @@
 //! Diagnostics on a terminal: as coloured as the bare compiler's, and plain where it would be plain.
 
-use crate::support::{Cache, Call, Project, compilers, rcache_binary};
+use crate::support::{Cache, Call, Project, compilers, pseudo_terminal, rcache_binary};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -13,15 +13,7 @@ const UNIT: &[(&str, &str)] = &[
 /// Runs a command with its standard output and error on a terminal of 80 columns; returns what it
 /// wrote there.
 fn on_terminal(mut command: Command, error_only: bool) -> Vec<u8> {
-    let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
-    let main = rustix::pty::openpt(flags).expect("a pseudo-terminal");
-    rustix::pty::grantpt(&main).unwrap();
-    rustix::pty::unlockpt(&main).unwrap();
-    let name = rustix::pty::ptsname(&main, Vec::new()).unwrap();
-    let open = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-    let terminal = rustix::fs::open(name, open, rustix::fs::Mode::empty()).unwrap();
-    let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+    let (main, terminal) = pseudo_terminal(80, 24);
     let stdout = if error_only { Stdio::null() } else { clone(&terminal) };
     command.stdin(Stdio::null()).stdout(stdout).stderr(clone(&terminal));
     let mut child = command.spawn().unwrap();

@@ -3,10 +3,12 @@
 mod support;
 
 mod cluster;
+mod cluster_cli;
 mod colours;
 mod commands;
 mod config;
 mod crash;
+mod demo;
 mod direct_mode;
 mod fallback;
 mod faults;
@@ -23,6 +25,7 @@ mod remote_form;
 mod remote_options;
 mod same_as_compiler;
 mod store;
+mod top;
 mod worker;
 mod worker_attacks;
 mod worker_life;

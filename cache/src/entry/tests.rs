@@ -35,7 +35,8 @@ fn empty_entry_round_trips() {
 
 #[test]
 fn every_level_round_trips() {
-    for level in COMPRESSION_LEVELS.map(Some).chain([None, Some(i32::MIN), Some(i32::MAX)]) {
+    for level in frames::COMPRESSION_LEVELS.map(Some).chain([None, Some(i32::MIN), Some(i32::MAX)])
+    {
         let blob = entry().encode(key(), level).unwrap();
         assert_eq!(Entry::decode(key(), &blob), Ok(entry()), "level {level:?}");
     }
@@ -59,6 +60,29 @@ fn the_most_compressible_content_round_trips() {
     let blob = zeros.encode(key(), Some(19)).unwrap();
     assert!(blob.len() < 10_000);
     assert_eq!(Entry::decode(key(), &blob), Ok(zeros));
+}
+
+#[test]
+fn a_large_part_is_stored_in_pieces() {
+    let bytes: Vec<u8> = (0..600_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+    let mut large = Entry::default();
+    large.push(PartKind::Object, bytes.clone());
+    large.push(PartKind::Stderr, b"plain".to_vec());
+    let stored = Stored::open(key(), large.encode(key(), Some(1)).unwrap()).unwrap();
+    let part = stored.part(PartKind::Object).unwrap();
+    let pieces = part.pieces().unwrap();
+    assert_eq!(pieces.len(), bytes.len().div_ceil(256 << 10));
+    let mut unpacker = Unpacker::take().unwrap();
+    // In any order.
+    for piece in pieces.iter().rev() {
+        let content = part.unpack(piece, &mut unpacker).unwrap();
+        assert_eq!(content, &bytes[piece.offset as usize..][..content.len()]);
+    }
+    assert_eq!(part.content(), Ok(bytes));
+    let plain = stored.part(PartKind::Stderr).unwrap();
+    assert_eq!(plain.pieces().unwrap(), [Piece::plain(5)]);
+    assert_eq!(plain.unpack(&Piece::plain(5), &mut unpacker), Ok(&b"plain"[..]));
+    assert!(stored.part(PartKind::Dwo).is_none());
 }
 
 #[test]

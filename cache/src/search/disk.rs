@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{FileRead, Opaque, Probes};
+use crate::file_memo::Stamp;
+use rustix::fs::FileType;
 
 /// What a compiler that looks at one place finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Found {
 
 /// Length and time of last change: what gcc compares before it skips a file that is to be read
 /// once only (`libcpp/files.cc`, `is_known_idempotent_file`; it then compares contents, too).
-type Likeness = (u64, i64, i64);
+type Likeness = (u64, i128);
 
 struct Identities {
     /// By device and inode.
@@ -141,31 +141,30 @@ impl<'a> Disk<'a> {
     /// What the existing thing at `path` is, when its name is not that of a file read.
     fn identify(&mut self, path: &[u8]) -> Result<Found, Opaque> {
         let changed = |_| Opaque::Changed(as_path(path).to_path_buf());
-        let metadata = std::fs::metadata(self.cwd.join(as_path(path))).map_err(changed)?;
-        if metadata.is_dir() {
+        let stat = rustix::fs::stat(self.cwd.join(as_path(path))).map_err(changed)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return Ok(Found::Folder);
         }
-        let identities = self.identities()?;
-        let same = identities.of_files.get(&(metadata.dev(), metadata.ino()));
-        let alike = || identities.once.get(&likeness(&metadata));
+        let stamp = Stamp::of(&stat);
+        let identities = self.identities();
+        let same = identities.of_files.get(&(stamp.device, stamp.inode));
+        let alike = || identities.once.get(&likeness(&stamp));
         Ok(same.or_else(alike).map_or(Found::Unread, |index| Found::Alias(*index)))
     }
 
-    fn identities(&mut self) -> Result<&Identities, Opaque> {
-        if self.identities.is_none() {
+    /// By the stamps that came with the files: asking for them once more would be most of the work.
+    fn identities(&mut self) -> &Identities {
+        self.identities.get_or_insert_with(|| {
             let mut of_files = HashMap::with_capacity(self.files.len());
             let mut once = HashMap::new();
-            for (index, file) in self.files.iter().enumerate() {
-                let metadata = std::fs::metadata(self.cwd.join(&file.path))
-                    .map_err(|_| Opaque::Changed(file.path.clone()))?;
-                of_files.entry((metadata.dev(), metadata.ino())).or_insert(index);
-                if file.scan.once {
-                    once.entry(likeness(&metadata)).or_insert(index);
+            for (index, FileRead { stamp, scan, .. }) in self.files.iter().enumerate() {
+                of_files.entry((stamp.device, stamp.inode)).or_insert(index);
+                if scan.once {
+                    once.entry(likeness(stamp)).or_insert(index);
                 }
             }
-            self.identities = Some(Identities { of_files, once });
-        }
-        self.identities.as_ref().ok_or_else(|| Opaque::Changed(self.cwd.to_path_buf()))
+            Identities { of_files, once }
+        })
     }
 
     /// The result depends on nothing being there.
@@ -217,8 +216,8 @@ impl<'a> Disk<'a> {
     }
 }
 
-fn likeness(metadata: &Metadata) -> Likeness {
-    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+fn likeness(stamp: &Stamp) -> Likeness {
+    (stamp.size, stamp.modified_ns)
 }
 
 pub(super) fn as_path(bytes: &[u8]) -> &Path {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::disk::{folder_of, plain_spelling};
 use super::{FileRead, Probes, SearchPath, absent_probes};
+use crate::file_memo::Stamp;
 use crate::{depfile, scan};
 
 /// For each recorded probe that the compiler made, this many that it did not: a manifest must stay
@@ -241,6 +242,7 @@ fn files_read(root: &Path) -> Vec<FileRead> {
     let rule = fs::read(root.join("out.d")).unwrap();
     let read = |path: PathBuf| FileRead {
         scan: Arc::new(scan::scan(&fs::read(root.join(&path)).unwrap())),
+        stamp: Stamp::of(&rustix::fs::stat(root.join(&path)).unwrap()),
         path,
     };
     depfile::inputs(&rule).unwrap().into_iter().map(read).collect()

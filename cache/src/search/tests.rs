@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{FileRead, Opaque, Probes, SearchPath, absent_probes};
+use crate::file_memo::Stamp;
 use crate::scan;
 
 /// A folder with files, and what a compile in it read.
@@ -46,6 +47,7 @@ impl Project {
             .map(|name| FileRead {
                 path: PathBuf::from(name),
                 scan: Arc::new(scan::scan(&fs::read(root.join(name)).unwrap())),
+                stamp: Stamp::of(&rustix::fs::stat(root.join(name)).unwrap()),
             })
             .collect();
         absent_probes(&files, &self.forced, &self.search, &root, &mut |path: &Path| path.exists())

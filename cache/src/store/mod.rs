@@ -35,7 +35,7 @@ use self::evict::Goal;
 use self::index::{Index, Row, to_microseconds};
 use self::pending::{Batch, CHANGES_MAX, Counters, Pending, SOURCES_MAX, Saved, USES_MAX};
 use self::repair::{WALK_PERIOD, Walk};
-use crate::entry::Entry;
+use crate::entry::{Damage, Entry, Stored};
 use crate::hasher::Digest;
 
 pub use self::evict::LOW_WATER_PERCENT;
@@ -220,7 +220,16 @@ impl Store {
     /// The entry under a key. One that is missing, unreadable or damaged is a miss; what is
     /// damaged is removed.
     pub fn load(&self, key: Digest) -> Option<Entry> {
-        let found = match self.blobs.read(key) {
+        self.read(key, |bytes| Entry::decode(key, &bytes))
+    }
+
+    /// As [`Store::load`], but nothing is decompressed yet.
+    pub fn open_entry(&self, key: Digest) -> Option<Stored> {
+        self.read(key, |bytes| Stored::open(key, bytes))
+    }
+
+    fn read<T>(&self, key: Digest, parse: impl Fn(Vec<u8>) -> Result<T, Damage>) -> Option<T> {
+        let mut found = match self.blobs.read(key) {
             Ok(found) => found,
             Err(error) => {
                 if error.kind() != ErrorKind::NotFound {
@@ -229,7 +238,7 @@ impl Store {
                 return None;
             }
         };
-        match Entry::decode(key, &found.bytes) {
+        match parse(std::mem::take(&mut found.bytes)) {
             Ok(entry) => {
                 self.mark_use(key);
                 Some(entry)

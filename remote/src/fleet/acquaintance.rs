@@ -28,6 +28,9 @@ const KNOWN_MAX: usize = 20_000;
 /// Files that are named as different; one says it all, a second one confirms it.
 const FILES_NAMED_MAX: usize = 2;
 
+/// Why a host is not used that hangs up when it is asked to compile.
+pub(super) const REFUSES: &str = "it refuses to run this compiler";
+
 /// What listens at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -266,7 +269,7 @@ fn try_out(target: &Target, customer: &mut dyn Customer) -> Result<Result<(), St
         }
         Ok(reply) if reply.output == trial.output => Ok(Ok(())),
         Ok(_) => Ok(Err("its compiler makes another object of the trial unit".to_owned())),
-        Err(CallError::Closed) => Ok(Err("it refuses to run this compiler".to_owned())),
+        Err(CallError::Closed) => Ok(Err(REFUSES.to_owned())),
         Err(error) => Err(error.into()),
     }
 }

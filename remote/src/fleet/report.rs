@@ -1,9 +1,41 @@
 //! What is known of each host of a list, without asking it.
 
+use super::acquaintance::REFUSES;
 use super::{Fleet, HERE, label};
 use config::host_list::{Host, HostList};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+/// What keeps a host from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The list says that it is down.
+    Down,
+    /// Its name has no address.
+    NoAddress,
+    /// It cannot even be asked which compiler it has.
+    Unreachable,
+    /// It has another compiler.
+    OtherCompiler,
+    /// It hangs up on this machine, or on this compiler.
+    Refuses,
+    /// It could be asked, but then failed.
+    Failing,
+}
+
+impl Trouble {
+    /// Its name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trouble::Down => "down",
+            Trouble::NoAddress => "no_address",
+            Trouble::Unreachable => "unreachable",
+            Trouble::OtherCompiler => "other_compiler",
+            Trouble::Refuses => "refuses",
+            Trouble::Failing => "failing",
+        }
+    }
+}
 
 /// One host, or one address of a name with several.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +54,8 @@ pub struct HostState {
     pub failed: u64,
     /// Why it is not used now.
     pub why_not: Option<String>,
+    /// The same, of what kind it is.
+    pub trouble: Option<Trouble>,
     /// What listens there, where that is known.
     pub kind: Option<String>,
     /// How long it took to say which compiler it has.
@@ -51,9 +85,11 @@ impl Fleet {
                     };
                     if *down {
                         named.why_not = Some("marked as down in the list".to_owned());
+                        named.trouble = Some(Trouble::Down);
                         states.push(named);
                     } else if addresses.is_empty() {
                         named.why_not = self.names.why_none(name, *port);
+                        named.trouble = named.why_not.as_ref().map(|_| Trouble::NoAddress);
                         states.push(named);
                     } else {
                         let several = addresses.len() > 1;
@@ -75,15 +111,23 @@ impl Fleet {
         let report = reports.into_iter().find(|report| report.address == address);
         let entry = state.book.host(address);
         let backing_off = report.as_ref().and_then(|report| report.backing_off_for);
+        let unanswered = match entry.kind {
+            None => Trouble::Unreachable,
+            Some(_) => Trouble::Failing,
+        };
         let why_not = match (state.book.why_other(address), backing_off) {
-            (Some(why), _) => Some(why.to_owned()),
+            (Some(REFUSES), _) => Some((Trouble::Refuses, REFUSES.to_owned())),
+            (Some(why), _) => Some((Trouble::OtherCompiler, why.to_owned())),
             (None, Some(left)) => {
                 let why = entry.last_failure.as_deref().unwrap_or("it failed");
-                Some(format!("{why}; tried again in {} s", left.as_secs() + 1))
+                Some((unanswered, format!("{why}; tried again in {} s", left.as_secs() + 1)))
             }
-            (None, None) if entry.kind.is_none() => entry.last_failure.clone(),
+            (None, None) if entry.kind.is_none() => {
+                entry.last_failure.clone().map(|why| (unanswered, why))
+            }
             (None, None) => None,
         };
+        let (trouble, why_not) = why_not.unzip();
         HostState {
             address: (address != HERE).then_some(address),
             in_flight: report.as_ref().map_or(0, |report| report.in_flight),
@@ -98,6 +142,7 @@ impl Fleet {
             kind: entry.kind.map(|kind| kind.describe()),
             round_trip: entry.round_trip,
             why_not,
+            trouble,
             ..named
         }
     }

@@ -44,7 +44,9 @@ pub fn check(job: &Job) -> Result<(), Malformed> {
 /// the client's compiler, 64 hex digits, for [`Dialect::Native`]. The job must pass [`check`].
 pub fn encode(dialect: Dialect, job: &Job, compiler: &str) -> (Vec<u8>, Checksum) {
     let checksum = Checksum::of_request(dialect, compiler, job);
-    let mut bytes = Vec::with_capacity(job.source.len() / 2 + 1024);
+    // Text shrinks to a third or less.
+    let shrinks_to = if dialect == Dialect::Plain { 1 } else { 3 };
+    let mut bytes = Vec::with_capacity(job.source.len() / shrinks_to + 1024);
     put(&mut bytes, b"DIST", dialect.version());
     if dialect == Dialect::Native {
         put_plain(&mut bytes, b"WANT", compiler.as_bytes());

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Answers one question. An error means that the asker is gone.
 pub fn answer(
@@ -39,6 +39,8 @@ fn choose(
             daemon.retire();
             return Ok(json!({}));
         }
+        // It is asked twice a second, during builds.
+        "top" => {}
         // Statistics right after a compile count that compile.
         _ => daemon.finishing.wait(),
     }
@@ -55,6 +57,7 @@ fn choose(
         return hosts::ask(daemon, conversation, caller, &cache, config);
     }
     let result = match command {
+        "top" => Ok(top(daemon, &cache, config)),
         "stats" => Ok(stats(daemon, &cache, config)),
         "zero" => {
             bookkeeping::flush_cache(&cache);
@@ -126,6 +129,26 @@ fn stats(daemon: &Daemon, cache: &Cache, config: &Config) -> Value {
             "memory_bytes": memory_bytes(),
         },
         "cache_dir": cache.folder.to_string_lossy(),
+    })
+}
+
+/// The build as it runs; the counters are those since this daemon started. Nothing of it is read
+/// from the disk.
+fn top(daemon: &Daemon, cache: &Cache, config: &Config) -> Value {
+    let counters: Map<String, Value> = Counter::ALL
+        .iter()
+        .map(|counter| (counter.name().to_owned(), cache.counts.since_start(*counter).into()))
+        .collect();
+    json!({
+        "version": BUILD,
+        "pid": std::process::id(),
+        "uptime_s": daemon.started.elapsed().as_secs(),
+        "cache_dir": cache.folder.to_string_lossy(),
+        "counters": counters,
+        "units": daemon.active.report(Instant::now()),
+        "hosts": hosts::known(daemon, config),
+        "waiting": daemon.fleet.waiting(),
+        "local": hosts::this_machine(daemon, config),
     })
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// Counters and uses reach the index this often. A crash loses no more.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the end is looked for.
-const TICK: Duration = Duration::from_millis(20);
+/// Between two steps of a repair.
+const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// A build that pauses for this long has its memory given back to the system.
 const TRIM_AFTER: Duration = Duration::from_secs(3);
@@ -19,13 +19,16 @@ const TRIM_AFTER: Duration = Duration::from_secs(3);
 /// The store is repaired in the background this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Runs until the daemon retires. `own_socket` is the inode of the socket.
+/// Runs until the daemon retires, on the thread that [`Daemon::bookkeeper`] names. `own_socket` is the
+/// inode of the socket.
 pub fn run(daemon: &Daemon, own_socket: u64) {
     let mut flushed = Instant::now();
     let mut swept: Option<Instant> = None;
     let mut trimmed_at_call = 0;
+    let mut pause = FLUSH_INTERVAL;
     while !daemon.activity.retiring.load(Ordering::SeqCst) {
-        std::thread::sleep(TICK);
+        // Until whoever retires the daemon says so.
+        std::thread::park_timeout(pause);
         if flushed.elapsed() >= FLUSH_INTERVAL {
             flushed = Instant::now();
             flush(daemon);
@@ -50,6 +53,8 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
             let more = daemon.caches().iter().filter(|cache| cache.store.sweep()).count();
             swept = (more == 0).then(Instant::now);
         }
+        let rest = FLUSH_INTERVAL.saturating_sub(flushed.elapsed());
+        pause = if swept.is_none() { rest.min(SWEEP_PAUSE) } else { rest };
     }
 }
 

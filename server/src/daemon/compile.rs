@@ -1,19 +1,20 @@
 //! The heart: one compile, step by step, from the call to the remembered result.
 
+use super::active::Stage;
 use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::{Captured, Conversation};
 use super::elsewhere::{self, Elsewhere, Instead};
 use super::in_flight::{Ticket, Turn};
 use super::local_slots::Purpose;
-use super::lookup::{self, Known};
+use super::lookup::{self, Found, Known};
 use super::remember::{self, Judged};
 use super::start::Start;
 use super::text::{self, Text};
 use super::unit::{Call, Unit};
 use super::{Cache, Daemon};
 use crate::launcher_protocol::{Run, ToLauncher, descriptor_mark};
-use cache::entry::{Entry, PartKind};
+use cache::entry::PartKind;
 use cache::invocation::{Family, Phase};
 use cache::outcome::{Counter, Uncacheable};
 use config::{Config, Environment};
@@ -61,19 +62,23 @@ fn steps(
         return Err(Stop::Uncacheable(Counter::Disabled.into()));
     }
     // 1. What does the command mean, and which compiler is it?
-    let unit = Unit::understand(daemon, conversation, call, config)?;
+    let mut unit = Unit::understand(daemon, conversation, call, config)?;
 
     // 2. Are the source and all that it read, and all that it missed, as they were?
     let mut known = Known::default();
     let mut ticket = None;
     if config.recache {
+        unit.progress = daemon.active.enter(&unit.invocation.source);
         cache.counts.add(Counter::Recache);
     } else {
-        let (first, found) = lookup::direct(daemon, cache, &unit);
-        if let Some(entry) = found {
-            return serve_hit(conversation, cache, &unit, &entry, Counter::DirectCacheHit);
-        }
-        known = first;
+        known = {
+            let (first, found) = lookup::direct(daemon, cache, &unit);
+            if let Some(found) = found {
+                return serve_hit(conversation, cache, &unit, found, Counter::DirectCacheHit);
+            }
+            first
+        };
+        unit.progress = daemon.active.enter(&unit.invocation.source);
         // 3. Is somebody already compiling it?
         match daemon.in_flight.join(unit.key, || conversation.still_waiting())? {
             Turn::Compile(taken) => ticket = Some(taken),
@@ -81,9 +86,9 @@ fn steps(
         }
         // Whoever compiled it before we had the ticket may just be done.
         let (second, found) = lookup::direct(daemon, cache, &unit);
-        if let Some(entry) = found {
+        if let Some(found) = found {
             drop(ticket);
-            return serve_hit(conversation, cache, &unit, &entry, Counter::DirectCacheHit);
+            return serve_hit(conversation, cache, &unit, found, Counter::DirectCacheHit);
         }
         known = if second.entry.is_some() { second } else { known };
         cache.counts.add(Counter::DirectCacheMiss);
@@ -96,9 +101,9 @@ fn steps(
     if wants_text(&unit, &known) || silent && !may_leave {
         let preprocessed = text::preprocess(daemon, conversation, cache, &unit)?;
         if !config.recache {
-            let found = preprocessed.key.and_then(|key| lookup::load_result(cache, &unit, key));
-            if let Some(entry) = found {
-                return serve_text_hit(daemon, conversation, cache, &unit, &preprocessed, &entry);
+            let load = |key| lookup::load_result(daemon, cache, &unit, key);
+            if let Some(found) = preprocessed.key.and_then(load) {
+                return serve_text_hit(daemon, conversation, cache, &unit, &preprocessed, found);
             }
             cache.counts.add(Counter::PreprocessedCacheMiss);
         }
@@ -135,6 +140,7 @@ fn steps(
     };
 
     // 6. Remember: judge before the launcher is released, store afterwards.
+    unit.progress.at(Stage::Storing);
     let mut judged = judge(daemon, &unit, &compiled, text.as_ref());
     if matches!(judged, Judged::ByText) && text.is_none() {
         text = text::preprocess(daemon, conversation, cache, &unit).ok();
@@ -189,18 +195,22 @@ fn serve_hit(
     conversation: &mut Conversation,
     cache: &Cache,
     unit: &Unit,
-    entry: &Entry,
+    found: Found,
     counter: Counter,
 ) -> Result<(), Stop> {
-    lookup::deliver(unit, entry).map_err(|error| {
+    let delivered = found.and_then(|delivery| {
+        let remarks = lookup::remarks(delivery.stored())?;
+        delivery.finish().map(|()| remarks)
+    });
+    let remarks = delivered.map_err(|error| {
         Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
     })?;
     cache.counts.add(counter);
-    cache.counts.add_time_saved(lookup::compile_time(entry));
+    cache.counts.add_time_saved(remarks.compile_time);
     conversation.send(&ToLauncher::Finished {
         status: 0,
-        stdout: entry.part(PartKind::Stdout).unwrap_or_default().to_vec(),
-        stderr: entry.part(PartKind::Stderr).unwrap_or_default().to_vec(),
+        stdout: remarks.stdout,
+        stderr: remarks.stderr,
     })?;
     tracing::info!(
         counter = counter.name(),
@@ -217,10 +227,10 @@ fn serve_text_hit(
     cache: &Cache,
     unit: &Unit,
     text: &Text,
-    entry: &Entry,
+    found: Found,
 ) -> Result<(), Stop> {
     let search = remember::search_path(daemon, conversation, unit)?;
-    serve_hit(conversation, cache, unit, entry, Counter::PreprocessedCacheHit)?;
+    serve_hit(conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
     if !unit.config.read_only {
         remember::link(daemon, cache, unit, text, &search);
     }
@@ -270,8 +280,10 @@ fn run_compiler(
     cache: &Cache,
     unit: &Unit,
 ) -> Result<Captured, Stop> {
+    unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.compile_slots();
     let slot = daemon.slots.acquire(Purpose::Compile, limit, || conversation.still_waiting())?;
+    unit.progress.at(Stage::Local);
     let mut captured = conversation.run(order(unit), 2)?;
     drop(slot);
     if captured.stderr().is_ok_and(|text| text.is_empty()) {

@@ -21,9 +21,12 @@ const DETAILS_MAX: usize = 1000;
 /// A culprit longer than this is cut.
 const DETAIL_BYTES_MAX: usize = 120;
 
-/// Counters that are not yet in the index.
+/// Counters, and how much of them is not yet in the index.
 pub struct Counts {
+    /// Since the daemon started.
     counters: Vec<AtomicU64>,
+    /// The part that was taken.
+    taken: Mutex<Vec<u64>>,
     time_saved_us: AtomicU64,
     compile_time_us: AtomicU64,
     details: Mutex<HashMap<(Counter, String), u64>>,
@@ -33,6 +36,7 @@ impl Default for Counts {
     fn default() -> Counts {
         Counts {
             counters: Counter::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            taken: Mutex::new(vec![0; Counter::ALL.len()]),
             time_saved_us: AtomicU64::new(0),
             compile_time_us: AtomicU64::new(0),
             details: Mutex::default(),
@@ -70,12 +74,21 @@ impl Counts {
         self.compile_time_us.fetch_add(taken.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Takes everything out, as names and numbers for the index.
+    /// The events of a kind since the daemon started.
+    pub fn since_start(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Takes everything out that is new, as names and numbers for the index.
     pub fn take(&self) -> Vec<(String, i64)> {
         let mut taken = Vec::new();
-        for (counter, count) in Counter::ALL.iter().zip(&self.counters) {
-            taken.push((counter.name().to_owned(), count.swap(0, Ordering::Relaxed) as i64));
+        let mut before = self.taken.lock().unwrap_or_else(|poison| poison.into_inner());
+        for (counter, before) in Counter::ALL.iter().zip(before.iter_mut()) {
+            let now = self.since_start(*counter);
+            taken.push((counter.name().to_owned(), (now - *before) as i64));
+            *before = now;
         }
+        drop(before);
         // Less than a millisecond stays for the next time.
         for (name, microseconds) in
             [(TIME_SAVED, &self.time_saved_us), (COMPILE_TIME, &self.compile_time_us)]
@@ -114,6 +127,7 @@ mod tests {
         ];
         assert_eq!(taken, expected.map(|(name, count)| (name.to_owned(), count)));
         assert!(counts.take().is_empty());
+        assert_eq!(counts.since_start(Counter::UnsupportedCompilerOption), 2);
         counts.add_time_saved(Duration::from_micros(500));
         assert_eq!(counts.take(), [("time_saved_ms".to_owned(), 1)]);
     }

@@ -1,5 +1,6 @@
 //! A unit that was not found is compiled by a host of the cluster, where that gives the same.
 
+use super::active::Stage;
 use super::compiled::Compiled;
 use super::compilers::{Stop, driver_name};
 use super::conversation::Conversation;
@@ -143,9 +144,7 @@ pub fn compile<'d>(
     let mut customer = Waiting { daemon, conversation, cache, unit };
     match daemon.fleet.compile(order, &mut customer) {
         Outcome::Gone(error) => Err(Stop::Gone(error)),
-        Outcome::Here(slot) => {
-            Ok(Elsewhere::Here(Instead { slot: Some(slot), ..Instead::default() }))
-        }
+        Outcome::Here(slot) => Ok(Elsewhere::Here(Instead { slot: Some(slot), doubt: None })),
         Outcome::Nobody { why, attempts } => {
             tracing::info!(why, attempts, "no host compiled it");
             if attempts > 0 {
@@ -161,7 +160,7 @@ pub fn compile<'d>(
             let text = String::from_utf8_lossy(&reply.stderr);
             let said = text.lines().next().unwrap_or_default().to_owned();
             let doubt = (reply.status != 0).then_some((origin, said));
-            Ok(Elsewhere::Here(Instead { doubt, ..Instead::default() }))
+            Ok(Elsewhere::Here(Instead { doubt, slot: None }))
         }
         Outcome::Replied(reply, _) => {
             let compiled = accept(unit, reply, sendable, search, started)?;
@@ -257,6 +256,11 @@ impl Customer for Waiting<'_> {
         let here =
             Here { daemon: self.daemon, cache: self.cache, slots: unit.config.compile_slots() };
         toolchain.trial(&here, self.conversation)
+    }
+
+    fn placed(&mut self, host: Option<&str>) {
+        let stage = host.map_or(Stage::Waiting, |host| Stage::Host(host.to_owned()));
+        self.unit.progress.at(stage);
     }
 
     fn is_whole(&self, reply: &Reply) -> bool {

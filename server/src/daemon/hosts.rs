@@ -8,7 +8,7 @@ use crate::launcher_protocol::Caller;
 use cache::file_memo::WorkingDirectory;
 use cache::invocation::Language;
 use config::{Config, Environment};
-use remote::fleet::{HostState, Question, Visit};
+use remote::fleet::{HostState, Question, Trouble, Visit};
 use serde_json::{Value, json};
 use std::io;
 use std::path::PathBuf;
@@ -39,17 +39,22 @@ pub fn ask(
     let visits =
         daemon.fleet.visit(&config.hosts, &questions, &mut || conversation.still_waiting())?;
     let rows: Vec<Value> = visits.iter().map(visited_row).collect();
-    let (slots_used, slots_waiting) = daemon.slots.load();
     Ok(json!({
         "hosts": rows,
         "waiting": daemon.fleet.waiting(),
-        "local": {
-            "slots": config.local_slots,
-            "in_flight": slots_used,
-            "waiting": slots_waiting,
-            "used_most": daemon.slots.used_most(),
-        },
+        "local": this_machine(daemon, config),
     }))
+}
+
+/// The slots of this machine.
+pub fn this_machine(daemon: &Daemon, config: &Config) -> Value {
+    let (slots_used, slots_waiting) = daemon.slots.load();
+    json!({
+        "slots": config.local_slots,
+        "in_flight": slots_used,
+        "waiting": slots_waiting,
+        "used_most": daemon.slots.used_most(),
+    })
 }
 
 /// The compilers of this machine; one that cannot be identified is left out.
@@ -115,6 +120,7 @@ fn row(state: &HostState) -> Value {
         "failed": state.failed,
         "usable": state.why_not.is_none(),
         "why_not": state.why_not,
+        "trouble": state.trouble.map(Trouble::name),
         "compiler": match state.same_compiler {
             Some(true) => "same",
             Some(false) => "other",
@@ -137,6 +143,7 @@ fn visited_row(visit: &Visit) -> Value {
         if row["why_not"].is_string() && visit.state.same_compiler == Some(false) {
             row["usable"] = json!(true);
             row["why_not"] = Value::Null;
+            row["trouble"] = Value::Null;
         }
     }
     row

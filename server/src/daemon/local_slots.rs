@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// How often a waiting caller looks up, to show its launcher a sign of life.
@@ -12,7 +13,6 @@ const LOOK_UP: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub struct LocalSlots {
     state: Mutex<State>,
-    freed: Condvar,
 }
 
 /// What a slot is for.
@@ -29,12 +29,18 @@ struct State {
     used: usize,
     used_most: usize,
     next_number: u64,
-    preprocess: VecDeque<u64>,
-    compile: VecDeque<u64>,
+    preprocess: VecDeque<Waiter>,
+    compile: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    number: u64,
+    limit: usize,
+    thread: Thread,
 }
 
 impl State {
-    fn queue(&mut self, purpose: Purpose) -> &mut VecDeque<u64> {
+    fn queue(&mut self, purpose: Purpose) -> &mut VecDeque<Waiter> {
         match purpose {
             Purpose::Preprocess => &mut self.preprocess,
             Purpose::Compile => &mut self.compile,
@@ -42,8 +48,19 @@ impl State {
     }
 
     /// Who gets the next slot.
-    fn next(&self) -> Option<u64> {
-        self.preprocess.front().or(self.compile.front()).copied()
+    fn next(&self) -> Option<&Waiter> {
+        self.preprocess.front().or(self.compile.front())
+    }
+
+    fn is_turn_of(&self, number: u64) -> bool {
+        self.next().is_some_and(|next| next.number == number && self.used < next.limit)
+    }
+
+    /// One alone: of all that wait in a wide build, the others would look up in vain.
+    fn wake_next(&self) {
+        if let Some(next) = self.next().filter(|next| self.used < next.limit) {
+            next.thread.unpark();
+        }
     }
 }
 
@@ -62,15 +79,16 @@ impl LocalSlots {
         let mut state = self.lock();
         let number = state.next_number;
         state.next_number += 1;
-        state.queue(purpose).push_back(number);
-        while state.used >= limit.max(1) || state.next() != Some(number) {
-            state = match self.freed.wait_timeout(state, LOOK_UP) {
-                Ok((state, _)) => state,
-                Err(poison) => poison.into_inner().0,
-            };
-            if let Err(error) = still_waiting() {
-                state.queue(purpose).retain(|&waiting| waiting != number);
-                self.freed.notify_all();
+        let limit = limit.max(1);
+        state.queue(purpose).push_back(Waiter { number, limit, thread: thread::current() });
+        while !state.is_turn_of(number) {
+            drop(state);
+            thread::park_timeout(LOOK_UP);
+            let waiting = still_waiting();
+            state = self.lock();
+            if let Err(error) = waiting {
+                state.queue(purpose).retain(|waiter| waiter.number != number);
+                state.wake_next();
                 return Err(error);
             }
         }
@@ -78,7 +96,8 @@ impl LocalSlots {
         state.used += 1;
         state.used_most = state.used_most.max(state.used);
         // The next in line may find a slot as well.
-        self.freed.notify_all();
+        state.wake_next();
+        drop(state);
         Ok(Slot(self))
     }
 
@@ -100,8 +119,9 @@ impl LocalSlots {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.lock().used -= 1;
-        self.0.freed.notify_all();
+        let mut state = self.0.lock();
+        state.used -= 1;
+        state.wake_next();
     }
 }
 

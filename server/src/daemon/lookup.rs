@@ -2,15 +2,18 @@
 
 use super::unit::Unit;
 use super::{Cache, Daemon};
-use cache::entry::{Entry, PartKind};
+use cache::entry::{Entry, PartKind, Stored};
 use cache::facts;
-use cache::file_memo::FileMemo;
 use cache::hasher::Digest;
 use cache::key;
 use cache::manifest::Manifest;
-use cache::outputs;
+use cache::outputs::Delivery;
 use std::io;
 use std::time::Duration;
+
+/// A result that read this many files is unpacked while they are checked; fewer are checked sooner
+/// than another thread could be told.
+const EARLY_FROM_FILES: usize = 64;
 
 /// What is known under a source key.
 #[derive(Default)]
@@ -36,35 +39,64 @@ impl Known {
     }
 
     /// The result whose inputs are all as they were.
-    pub fn find(&self, memo: &FileMemo, cache: &Cache, unit: &Unit) -> Option<Entry> {
+    fn find<'u>(&self, daemon: &Daemon, cache: &Cache, unit: &'u Unit) -> Option<Found<'u>> {
         let manifest = self.manifest();
-        manifest
-            .results
-            .iter()
-            .filter(|recorded| recorded.check(memo, &unit.here, unit.now).is_ok())
-            .find_map(|recorded| load_result(cache, unit, recorded.key))
+        manifest.results.iter().enumerate().find_map(|(place, recorded)| {
+            let unchanged = || recorded.check(&daemon.memo, &unit.here, unit.now).is_ok();
+            // The newest is most often the right one: others unpack it while this thread looks.
+            let early = place == 0 && recorded.files.len() >= EARLY_FROM_FILES;
+            if !early && !unchanged() {
+                return None;
+            }
+            let found = load_result(daemon, cache, unit, recorded.key)?;
+            (!early || unchanged()).then_some(found)
+        })
     }
 }
 
+/// A result on its way to its files, or why it cannot get there.
+pub type Found<'u> = io::Result<Delivery<'u>>;
+
 /// A result, or the variant of it that printed something in the looks of this call.
-pub fn load_result(cache: &Cache, unit: &Unit, key: Digest) -> Option<Entry> {
-    cache.store.load(key).or_else(|| cache.store.load(key::look_key(key, unit.look)))
+pub fn load_result<'u>(
+    daemon: &Daemon,
+    cache: &Cache,
+    unit: &'u Unit,
+    key: Digest,
+) -> Option<Found<'u>> {
+    let open = |key| cache.store.open_entry(key);
+    let stored = open(key).or_else(|| open(key::look_key(key, unit.look)))?;
+    let delivery = Delivery::begin(&unit.here, stored, &unit.outputs);
+    if let Some(work) = delivery.as_ref().ok().and_then(Delivery::work_to_share) {
+        daemon.helpers.ask(work);
+    }
+    Some(delivery)
 }
 
-/// The time that a result took to compile.
-pub fn compile_time(entry: &Entry) -> Duration {
-    facts::decode_compile_time(entry.part(PartKind::Facts))
+/// What the daemon must know of a result besides its files.
+pub struct Remarks {
+    /// The time that it took to compile.
+    pub compile_time: Duration,
+    /// What the compiler wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
 }
 
-/// Puts the files of a result in their place.
-pub fn deliver(unit: &Unit, entry: &Entry) -> io::Result<()> {
-    outputs::deliver(&unit.here, entry, &unit.outputs)
+/// Reads them off a result.
+pub fn remarks(stored: &Stored) -> io::Result<Remarks> {
+    let part = |kind| stored.part(kind).map(|part| part.content()).transpose();
+    Ok(Remarks {
+        compile_time: facts::decode_compile_time(part(PartKind::Facts)?.as_deref()),
+        stdout: part(PartKind::Stdout)?.unwrap_or_default(),
+        stderr: part(PartKind::Stderr)?.unwrap_or_default(),
+    })
 }
 
 /// The direct lookup.
-pub fn direct(daemon: &Daemon, cache: &Cache, unit: &Unit) -> (Known, Option<Entry>) {
+pub fn direct<'u>(daemon: &Daemon, cache: &Cache, unit: &'u Unit) -> (Known, Option<Found<'u>>) {
     let known = Known::load(cache, unit);
     let usable = unit.config.direct_mode && !known.needs_text;
-    let found = if usable { known.find(&daemon.memo, cache, unit) } else { None };
+    let found = if usable { known.find(daemon, cache, unit) } else { None };
     (known, found)
 }

@@ -1,5 +1,6 @@
 //! The local cache daemon: one for each user and cache folder, started by the first launcher.
 
+mod active;
 mod admin;
 mod bookkeeping;
 mod compile;
@@ -10,6 +11,7 @@ mod counts;
 mod elsewhere;
 mod explain;
 mod finishing;
+mod helpers;
 mod hosts;
 mod in_flight;
 mod local_slots;
@@ -24,12 +26,14 @@ mod toolchain;
 mod unit;
 
 use crate::launcher_protocol::View;
+use active::Active;
 use cache::file_memo::FileMemo;
 use cache::store::{Limits, Store};
 use compilers::Compilers;
 use config::Config;
 use counts::Counts;
 use finishing::Finishing;
+use helpers::Helpers;
 use in_flight::InFlight;
 use local_slots::LocalSlots;
 use remote::fleet::Fleet;
@@ -54,10 +58,14 @@ pub struct Daemon {
     memo: FileMemo,
     /// Compilers and their search paths.
     compilers: Compilers,
+    /// Units that are under way.
+    active: Active,
     /// Compiles that others wait for.
     in_flight: InFlight,
     /// Results that are being stored after their launchers were released.
     finishing: Finishing,
+    /// Threads that unpack results along with those that serve the calls.
+    helpers: Arc<Helpers>,
     /// Compilers that run on this machine.
     slots: LocalSlots,
     /// Hosts that compile for this machine.
@@ -76,6 +84,8 @@ pub struct Daemon {
     view: View,
     started: Instant,
     activity: Activity,
+    /// The thread to wake when the daemon retires.
+    bookkeeper: std::thread::Thread,
 }
 
 /// Whether anything is going on.
@@ -148,6 +158,7 @@ impl Daemon {
         }
         tracing::info!("retiring");
         let _ = std::fs::remove_file(&self.socket);
+        self.bookkeeper.unpark();
     }
 
     /// All caches in use.

@@ -325,7 +325,8 @@ fn scan_unchanged(
     if start.is_before(&content.stamp) && !overlooked {
         return Err(modified(path.to_string_lossy()));
     }
-    Ok((FileRead { path: path.to_owned(), scan }, content.digest))
+    let file = FileRead { path: path.to_owned(), scan, stamp: content.stamp };
+    Ok((file, content.digest))
 }
 
 fn reason_of(error: &std::io::Error) -> Counter {

@@ -5,6 +5,7 @@
 //! sanitizers depend on. So the includes alone are resolved here (gcc's `-fdirectives-only`, clang's
 //! `-frewrite-includes`), which also costs less; macros are expanded where the unit is compiled.
 
+use super::active::Stage;
 use super::compilers::{Stop, driver_name};
 use super::conversation::Conversation;
 use super::local_slots::Purpose;
@@ -195,8 +196,10 @@ pub fn make(
         return Ok(as_it_is(unit));
     }
     let start = Start::after(&unit.source.stamp);
+    unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
+    unit.progress.at(Stage::Preprocessing);
     let mut captured = conversation.run(order(unit, form), 1)?;
     drop(slot);
     cache.counts.add_compile_time(captured.wall);

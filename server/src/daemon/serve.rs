@@ -2,6 +2,7 @@
 
 use super::compilers::Compilers;
 use super::conversation::Conversation;
+use super::helpers::Helpers;
 use super::unit::Call;
 use super::{Activity, Daemon, admin, bookkeeping, compile, lock};
 use crate::client;
@@ -64,8 +65,10 @@ pub fn run(mode: Mode) -> io::Result<()> {
         settings: Default::default(),
         memo: Default::default(),
         compilers: Compilers::default(),
+        active: Default::default(),
         in_flight: Default::default(),
         finishing: Default::default(),
+        helpers: Helpers::start(),
         slots: Default::default(),
         fleet: Default::default(),
         memory: Default::default(),
@@ -74,6 +77,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         home: config.cache_dir.clone(),
         view: client::view()?,
         started: Instant::now(),
+        bookkeeper: std::thread::current(),
         activity: Activity {
             calls: AtomicUsize::new(0),
             active: AtomicUsize::new(0),

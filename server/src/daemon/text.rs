@@ -1,5 +1,6 @@
 //! Preprocessed mode: the text of a unit, which files it came from, and the key that it makes.
 
+use super::active::Stage;
 use super::compilers::Stop;
 use super::conversation::Conversation;
 use super::local_slots::Purpose;
@@ -46,8 +47,10 @@ pub fn preprocess(
     cache: &Cache,
     unit: &Unit,
 ) -> Result<Text, Stop> {
+    unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
+    unit.progress.at(Stage::Preprocessing);
     let start = Start::after(&unit.source.stamp);
     let words = unit.invocation.preprocess_arguments();
     let whole_rule = unit.invocation.depfile.as_ref().is_some_and(|depfile| depfile.system_headers);

@@ -1,6 +1,7 @@
 //! One call, understood: settings, compiler, options, source, and the name of its manifest.
 
 use super::Daemon;
+use super::active::Progress;
 use super::compilers::{Asker, Stop, driver_name};
 use super::conversation::Conversation;
 use crate::launcher_protocol::{Caller, Terminal};
@@ -77,6 +78,8 @@ pub struct Unit<'c> {
     pub look: Digest,
     /// The name of its manifest.
     pub key: Digest,
+    /// How far it is, where others may see it.
+    pub progress: Progress,
     identity: Vec<u8>,
     key_environment: Vec<(&'static str, &'c [u8])>,
     working_directories: Vec<&'c Path>,
@@ -129,6 +132,7 @@ impl<'c> Unit<'c> {
             definitions,
             look,
             key: Digest::of(&[]),
+            progress: Progress::default(),
             identity,
             key_environment,
             working_directories,

@@ -4,11 +4,19 @@ use super::project;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+/// rcache in front of the compiler.
+pub struct Launcher {
+    /// The program.
+    pub rcache: PathBuf,
+    /// The host list; empty for this machine alone.
+    pub hosts: String,
+}
 
 /// How the project is built.
 pub struct Build<'a> {
@@ -26,7 +34,7 @@ pub struct Build<'a> {
 pub struct Built {
     /// The time that the compiles took.
     pub wall: Duration,
-    /// Processor time of the compilers, and of rcache in front of them. Unlike the wall time, it
+    /// Processor time of the compilers here, and of rcache in front of them. Unlike the wall time, it
     /// means something on a machine that is busy with other things.
     pub processor: Duration,
     /// Objects and dependency files by name, and what the program printed.
@@ -56,7 +64,7 @@ impl Build<'_> {
     }
 
     /// Compiles every unit into an empty folder, links them, and runs the program.
-    pub fn run(&self, name: &str, launcher: Option<&Path>) -> Result<Built, String> {
+    pub fn run(&self, name: &str, launcher: Option<&Launcher>) -> Result<Built, String> {
         let objects = self.folder.join("obj");
         let file = |error: std::io::Error| format!("{}: {error}", objects.display());
         if objects.exists() {
@@ -90,7 +98,7 @@ impl Build<'_> {
         Ok(Built { wall, processor, files })
     }
 
-    fn compile_all(&self, name: &str, launcher: Option<&Path>) -> Result<Duration, String> {
+    fn compile_all(&self, name: &str, launcher: Option<&Launcher>) -> Result<Duration, String> {
         let units = project::unit_names();
         let bar = ProgressBar::new(units.len() as u64);
         if let Ok(style) = ProgressStyle::with_template("{msg:26} {wide_bar} {pos}/{len}") {
@@ -120,9 +128,10 @@ impl Build<'_> {
         failure.map_or(Ok(wall), Err)
     }
 
-    fn compile(&self, unit: &str, launcher: Option<&Path>) -> Result<(), String> {
+    fn compile(&self, unit: &str, launcher: Option<&Launcher>) -> Result<(), String> {
         let mut command = self.command(launcher);
-        command.args(["-std=c++17", "-O2", "-g", "-MMD", "-c"]);
+        // Without -g: debug information names the options of the compiler, which a worker gives others.
+        command.args(["-std=c++17", "-O2", "-MMD", "-c"]);
         command.arg(format!("{unit}.cpp")).arg("-o").arg(format!("obj/{unit}.o"));
         succeed(command, unit).map(|_| ())
     }
@@ -138,16 +147,13 @@ impl Build<'_> {
     }
 
     /// The compiler, or rcache with the compiler as its first argument.
-    fn command(&self, launcher: Option<&Path>) -> Command {
-        let mut command = match launcher {
-            None => Command::new(self.compiler),
-            Some(launcher) => {
-                let mut command = Command::new(launcher);
-                command.arg(self.compiler);
-                command
-            }
-        };
+    fn command(&self, launcher: Option<&Launcher>) -> Command {
+        let program = launcher.map_or(self.compiler, |launcher| &launcher.rcache);
+        let mut command = Command::new(program);
         command.env_clear().envs(self.environment.iter().cloned());
+        if let Some(launcher) = launcher {
+            command.arg(self.compiler).env("RCACHE_HOSTS", &launcher.hosts);
+        }
         command.current_dir(self.folder).stdin(Stdio::null());
         command
     }

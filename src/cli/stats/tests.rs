@@ -43,7 +43,7 @@ fn a_busy_cache() {
         "direct_cache_miss": 134, "preprocessed_cache_miss": 72,
         "called_for_link": 20, "unsupported_compiler_option": 3, "called_for_preprocessing": 41,
         "modified_input_file": 1,
-        "local_compile": 70, "remote_compile": 2,
+        "local_compile": 70, "remote_compile": 2, "remote_failed": 1,
     }));
     answer["uncacheable"] = json!([
         { "counter": "unsupported_compiler_option", "detail": "-foo", "count": 1 },
@@ -57,7 +57,9 @@ fn a_busy_cache() {
     answer["store"]["max_files"] = json!(10_000);
     answer["hosts"] = json!([
         { "host": "k8vm0:3632", "slots": 16, "in_flight": 3, "completed": 1_200, "failed": 0,
-          "usable": true, "why_not": null },
+          "usable": true, "why_not": null, "compiler": "same" },
+        { "host": "k8n1:3632", "slots": 12, "in_flight": 0, "completed": 0, "failed": 0,
+          "usable": true, "why_not": null, "compiler": "unknown" },
         { "host": "k8n0:3632", "slots": 12, "in_flight": 0, "completed": 0, "failed": 2,
           "usable": false, "why_not": "gcc 13 there, gcc 12 here" },
     ]);
@@ -80,8 +82,9 @@ errors                                     1
   modified input file                      1   /src/a.h
 
 compilers
-  remote compile                           2
-  local compile                           70
+  remote compiles                          2
+  remote failed                            1   compiled again here
+  local compiles                          70
   compile time saved               3 h 25 min
   compile time spent               1 min 1 s
 
@@ -89,8 +92,9 @@ store 1.3G of 5.0G (25.0 %) in /home/u/.cache/rcache
   results                              3 456   of 10 000
   evicted                                 12
 
-hosts
+hosts 3 of 28 slots busy, 2 of 3 usable
   k8vm0:3632                           1 200   0 failed, 3 of 16 slots busy, usable
+  k8n1:3632                                0   0 failed, 0 of 12 slots busy, not asked yet
   k8n0:3632                                0   2 failed, 0 of 12 slots busy, gcc 13 there, gcc 12 here
 "
     );

@@ -12,6 +12,7 @@ mod project;
 mod run;
 mod skip;
 mod stats;
+mod terminal;
 mod tree;
 mod worker;
 
@@ -28,6 +29,7 @@ pub use project::Project;
 pub use run::{LIMIT_BUILD, LIMIT_CALL, Outcome, run, start};
 pub use skip::{compilers, have, skip};
 pub use stats::Stats;
+pub use terminal::pseudo_terminal;
 pub use tree::Tree;
 pub use worker::Worker;
 

@@ -71,6 +71,20 @@ impl Worker {
         Worker::start_in(scratch, &format!("{path} {options}"), &[], None)
     }
 
+    /// A worker whose compilers are scripts that call this machine's: they do the same, but are not
+    /// the same.
+    #[track_caller]
+    pub fn start_with_other_compilers(options: &str) -> Worker {
+        let scratch = scratch();
+        for name in ["gcc", "g++", "clang", "clang++"] {
+            let script = scratch.path().join("bin").join(name);
+            fs::write(&script, format!("#!/bin/sh\nexec /usr/bin/{name} \"$@\"\n")).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = format!("--compiler-path {}/bin:{SYSTEM_PATH}", scratch.path().display());
+        Worker::start_in(scratch, &format!("{path} {options}"), &[], None)
+    }
+
     #[track_caller]
     fn start_as(options: &str, before: &[&str], user: Option<u32>) -> Worker {
         Worker::start_in(scratch(), options, before, user)

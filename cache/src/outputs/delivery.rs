@@ -1,0 +1,130 @@
+//! A stored result on its way: unpacked beside its targets, by several threads, and renamed when whole.
+
+use super::{OutputFile, Temporary};
+use crate::entry::{Damage, PartKind, Piece, Stored, Unpacker};
+use crate::file_memo::WorkingDirectory;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The files of one result. Until [`Delivery::finish`] nothing of them is to be seen but temporary
+/// names, and those go when it is dropped.
+pub struct Delivery<'h> {
+    temporaries: Vec<Temporary<'h>>,
+    work: Arc<Work>,
+}
+
+/// What is to be unpacked and written.
+pub struct Work {
+    stored: Stored,
+    jobs: Vec<Job>,
+    /// The first job that nobody has taken.
+    next: AtomicUsize,
+    progress: Mutex<Progress>,
+    done: Condvar,
+}
+
+struct Job {
+    kind: PartKind,
+    piece: Piece,
+    file: Arc<File>,
+}
+
+struct Progress {
+    unfinished: usize,
+    error: Option<io::Error>,
+}
+
+impl<'h> Delivery<'h> {
+    /// Prepares for the parts that are there.
+    pub fn begin(
+        here: &'h WorkingDirectory,
+        stored: Stored,
+        files: &[OutputFile],
+    ) -> io::Result<Delivery<'h>> {
+        let mut temporaries = Vec::with_capacity(files.len());
+        let mut jobs = Vec::new();
+        for output in files {
+            let Some(part) = stored.part(output.kind) else { continue };
+            let (temporary, file) = Temporary::create(here, &output.path, output.mode)?;
+            temporaries.push(temporary);
+            let file = Arc::new(file);
+            let pieces = part.pieces()?.into_iter();
+            jobs.extend(pieces.map(|piece| Job { kind: output.kind, piece, file: file.clone() }));
+        }
+        let progress = Mutex::new(Progress { unfinished: jobs.len(), error: None });
+        let (next, done) = (AtomicUsize::new(0), Condvar::new());
+        Ok(Delivery { temporaries, work: Arc::new(Work { stored, jobs, next, progress, done }) })
+    }
+
+    /// The result.
+    pub fn stored(&self) -> &Stored {
+        &self.work.stored
+    }
+
+    /// For threads that may help. `None` where a thread would cost more than it could save.
+    pub fn work_to_share(&self) -> Option<Arc<Work>> {
+        const JOBS_MIN: usize = 3;
+        (self.work.jobs.len() >= JOBS_MIN).then(|| Arc::clone(&self.work))
+    }
+
+    /// Does what nobody else does, waits for the others, and puts the files in their places.
+    pub fn finish(self) -> io::Result<()> {
+        self.work.run();
+        let mut progress = self.work.lock();
+        while progress.unfinished > 0 {
+            progress = self.work.done.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(error) = progress.error.take() {
+            return Err(error);
+        }
+        drop(progress);
+        self.temporaries.into_iter().try_for_each(Temporary::rename)
+    }
+}
+
+impl Work {
+    /// Takes one job after the other until none is left.
+    pub fn run(&self) {
+        // Taken when there is something to do: whoever comes late leaves at once.
+        let mut unpacker = None;
+        while let Some(job) = self.jobs.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let mut ending = Ending { work: self, result: Err(io::ErrorKind::Other.into()) };
+            ending.result = self.unpack(job, &mut unpacker);
+        }
+    }
+
+    fn unpack(&self, job: &Job, unpacker: &mut Option<Unpacker>) -> io::Result<()> {
+        let unpacker = match unpacker {
+            Some(unpacker) => unpacker,
+            None => unpacker.insert(Unpacker::take()?),
+        };
+        let part = self.stored.part(job.kind).ok_or(Damage::Length)?;
+        job.file.write_all_at(part.unpack(&job.piece, unpacker)?, job.piece.offset)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a job that was taken, also where its thread panics: somebody waits for it.
+struct Ending<'w> {
+    work: &'w Work,
+    result: io::Result<()>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let mut progress = self.work.lock();
+        progress.unfinished -= 1;
+        if let Err(error) = std::mem::replace(&mut self.result, Ok(())) {
+            progress.error.get_or_insert(error);
+        }
+        if progress.unfinished == 0 {
+            self.work.done.notify_all();
+        }
+    }
+}
