@@ -8,6 +8,7 @@
 mod assembler;
 mod condition;
 mod directive;
+mod indentation;
 mod pragma;
 mod text;
 mod time;
@@ -103,6 +104,8 @@ pub struct Scan {
     /// gcc's pragmas that change which macros there are, or which names may stand in text: a
     /// preprocessor run that leaves text alone does not obey them.
     pub option_pragma: bool,
+    /// gcc may warn of misleading indentation, which it measures in the source itself.
+    pub misleading: bool,
     /// Pragmas in whose operands macros are expanded: `message` and `redefine_extname`.
     pub expanded_pragma: bool,
     /// The same for `omp` and `acc`.
@@ -205,6 +208,7 @@ fn scan_spliced(text: &[u8], scan: &mut Scan) {
     condition::find(text, scan);
     time::find(text, scan);
     pragma::find(text, scan);
+    scan.misleading = scan.misleading || indentation::may_mislead(text);
     scan.assembler_includes |= assembler::may_include(text);
     scan.column_builtins |= COLUMN_BUILTINS.iter().any(|word| word.find(text).is_some());
     scan.macro_state |= MACRO_STATE.iter().any(|word| word.find(text).is_some());

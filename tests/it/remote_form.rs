@@ -5,7 +5,8 @@ use crate::support::{Cache, Call, Project, Worker, check, compilers};
 const HEADER: &str = "#define A 4\n#define TWICE(x) ((x) + (x))\nextern int deep;\n";
 
 /// Names of the cases, and their sources; `a.h` beside them holds [`HEADER`].
-const SOURCES: [(&str, &str); 34] = [
+const SOURCES: [(&str, &str); 35] = [
+    ("misleading", "int f(int i)\n{\n    if (i)\n        i++;\n        i--;\n    return i;\n}\n"),
     ("splices", "int f(void) { return 1 +\\\n2; }\n#def\\\nine Q 5\nint q = Q; // \\\nint gone;\n"),
     ("trigraphs", "??=define Q 3\nint q = Q; const char *s = \"??(\";\n"),
     ("digraphs", "%:define Q 3\nint q<:Q:>;\n"),

@@ -144,6 +144,8 @@ fn unsendable(unit: &Unit, scan: &Scan) -> Option<&'static str> {
         Some("__COUNTER__, which clang also counts in conditions")
     } else if !clang && loses_pragma(unit, scan) {
         Some("a pragma that gcc does not leave as it is")
+    } else if !clang && scan.misleading && warns_of_indentation(unit) {
+        Some("indentation that gcc may warn of, for which it looks at the source")
     } else if scan.embed || scan.pragma_dependency || scan.module_directives {
         Some("a directive that reads a file")
     } else {
@@ -160,6 +162,16 @@ fn loses_pragma(unit: &Unit, scan: &Scan) -> bool {
     };
     let lost = scan.expanded_pragma || scan.parallel_pragma && parallel();
     scan.option_pragma || lost && unit.compiler.banner.version_major < GCC_PRAGMAS_SINCE
+}
+
+fn warns_of_indentation(unit: &Unit) -> bool {
+    let mut words = unit.invocation.arguments.iter().flat_map(|argument| &argument.words);
+    words.any(|word| {
+        let word = word.as_bytes();
+        matches!(word, b"-Wall" | b"--all-warnings")
+            || word.starts_with(b"-Wmisleading")
+            || word.starts_with(b"-Werror=misleading")
+    })
 }
 
 /// gcc's own headers switch the target on for their own functions, and off again.
@@ -225,8 +237,14 @@ pub fn make(
 }
 
 fn unsendable_file(unit: &Unit, path: &Path, scan: &Scan) -> Option<&'static str> {
-    if scan.option_pragma && is_of_gcc(path) {
-        return unsendable(unit, &Scan { option_pragma: false, ..scan.clone() });
+    // No compiler warns of what stands in a header of the system.
+    let misleading = scan.misleading && !path.starts_with("/usr");
+    let option_pragma = scan.option_pragma && !is_of_gcc(path);
+    let forgiven;
+    let mut scan = scan;
+    if (misleading, option_pragma) != (scan.misleading, scan.option_pragma) {
+        forgiven = Scan { misleading, option_pragma, ..scan.clone() };
+        scan = &forgiven;
     }
     let named = !scan.line_files.is_empty() || scan.opaque_line;
     unsendable(unit, scan).or((named && lists_user_files(unit)).then_some("#line"))

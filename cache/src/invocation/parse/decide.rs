@@ -171,12 +171,12 @@ impl Call<'_> {
                 _ => return bad("-MD without -MF"),
             },
         };
-        let handed_on = words.through_preprocessor.is_some();
+        let handed_on = words.through_preprocessor.is_some() && self.context.family == Family::Gcc;
         Ok(Some(Depfile {
             path,
             system_headers,
             has_explicit_target: words.target,
-            target_is_output: !(words.target || handed_on && self.context.family == Family::Gcc),
+            target_is_output: !(words.target || handed_on),
         }))
     }
 
