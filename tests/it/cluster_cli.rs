@@ -1,6 +1,6 @@
 //! What people see of the cluster: `stats`, `hosts`, `doctor`, `top`, with hosts of every kind.
 
-use crate::support::{Cache, Distccd, Outcome, Project, Worker, check, free_port};
+use crate::support::{Cache, DeadPort, Distccd, Outcome, Project, Worker, check};
 use serde_json::{Value, json};
 
 fn project() -> Project {
@@ -25,7 +25,8 @@ fn line_of<'t>(text: &'t str, name: &str) -> &'t str {
 #[test]
 fn hosts_of_every_kind() {
     let (good, other) = (Worker::start("--jobs 3"), Worker::start_with_other_compilers(""));
-    let dead = format!("127.0.0.1:{}", free_port());
+    let nobody = DeadPort::new();
+    let dead = nobody.address();
     let hosts = format!("{}/3 {dead}/2 {}/4 127.0.0.1:1/5,down", good.address, other.address);
     let (project, cache) = (project(), Cache::new().with("DISTCC_HOSTS", hosts));
     assert_eq!(check(&project, &cache, "gcc -c a.c"), "cache_miss");
@@ -69,7 +70,8 @@ fn hosts_of_every_kind() {
 
 #[test]
 fn a_cluster_that_cannot_be_used_is_a_failure_for_the_doctor_alone() {
-    let dead = format!("127.0.0.1:{}/2", free_port());
+    let nobody = DeadPort::new();
+    let dead = format!("{}/2", nobody.address());
     let (project, cache) = (project(), Cache::new().with("RCACHE_HOSTS", dead));
     assert_eq!(check(&project, &cache, "gcc -c a.c"), "cache_miss");
     let told = cache.rcache("doctor");

@@ -2,7 +2,7 @@
 //! own output, and what failed is known for it.
 
 use crate::support::{
-    Cache, Distccd, Exchange, FakeHost, Project, Worker, free_port, same_as_compiler, wait_until,
+    Cache, DeadPort, Distccd, Exchange, FakeHost, Project, Worker, same_as_compiler, wait_until,
 };
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,8 @@ fn honest_hosts_are_used() {
 
 #[test]
 fn connections_that_do_not_come_about_or_break() {
-    let nobody = format!("127.0.0.1:{}/2", free_port());
+    let port = DeadPort::new();
+    let nobody = format!("{}/2", port.address());
     survived_alone("nobody listens", &nobody, "cannot be reached");
     survived_with_another("nobody listens", &nobody);
     distccd("reset", "closed the connection", Exchange::reset);

@@ -19,7 +19,7 @@ mod worker;
 pub use cache::{Cache, MASQUERADE_PATH, SYSTEM_PATH, rcache_binary};
 pub use call::Call;
 pub use container::{Container, docker, worker_image};
-pub use distccd::{Distccd, free_port};
+pub use distccd::{DeadPort, Distccd};
 pub use fake_host::{Exchange, FakeHost};
 pub use golden::{Trap, check, same_as_compiler};
 pub use processes::{
