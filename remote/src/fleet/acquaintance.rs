@@ -197,10 +197,12 @@ impl Book {
 
     /// The reason why a host is not used for a compiler that it was asked about.
     pub(super) fn why_other(&self, address: SocketAddr) -> Option<&str> {
-        self.compilers.iter().find_map(|((known, _), entry)| match entry {
-            Entry::Other { why, .. } if *known == address => Some(why.as_str()),
+        let others = self.compilers.iter().filter_map(|((known, _), entry)| match entry {
+            Entry::Other { why, since } if *known == address => Some((since, why.as_str())),
             _ => None,
-        })
+        });
+        // The newest, whatever the order of the map.
+        others.max().map(|(_, why)| why)
     }
 
     /// Whether a host is known to have a compiler that was asked for.
@@ -244,10 +246,17 @@ fn compare(ours: &CompilerIdentity, theirs: &CompilerIdentity) -> Result<(), Str
     if ours.banner != theirs.banner {
         return Err(format!("it has {}, this machine {}", theirs.banner, ours.banner));
     }
-    let differing = ours.files.iter().filter(|file| !theirs.files.contains(file));
-    let names: Vec<&str> = differing.take(FILES_NAMED_MAX).map(|(name, _)| name.as_str()).collect();
+    // A file more on one side, such as a script in front of the driver, counts as well.
+    let missing = ours.files.iter().filter(|file| !theirs.files.contains(file));
+    let additional = theirs.files.iter().filter(|file| !ours.files.contains(file));
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in missing.chain(additional) {
+        if !names.contains(&name.as_str()) && names.len() < FILES_NAMED_MAX {
+            names.push(name);
+        }
+    }
     match names.is_empty() {
-        true => Err("its compiler has other parts than this machine's".to_owned()),
+        true => Err("its compiler has the same parts in another order".to_owned()),
         false => Err(format!("its {} is not the same as this machine's", names.join(" and "))),
     }
 }
@@ -271,5 +280,35 @@ fn try_out(target: &Target, customer: &mut dyn Customer) -> Result<Result<(), St
         Ok(_) => Ok(Err("its compiler makes another object of the trial unit".to_owned())),
         Err(CallError::Closed) => Ok(Err(REFUSES.to_owned())),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiler(digest: &str, files: &[(&str, &str)]) -> CompilerIdentity {
+        CompilerIdentity {
+            digest: digest.to_owned(),
+            banner: "gcc version 12".to_owned(),
+            files: files
+                .iter()
+                .map(|(name, digest)| (name.to_string(), digest.to_string()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let ours = compiler("1", &[("g++", "a"), ("cc1plus", "b"), ("as", "c")]);
+        let why = |theirs: CompilerIdentity| compare(&ours, &theirs).unwrap_err();
+        assert_eq!(compare(&ours, &compiler("1", &[])), Ok(()));
+        let theirs = compiler("2", &[("g++", "a"), ("cc1plus", "x"), ("as", "c")]);
+        assert_eq!(why(theirs), "its cc1plus is not the same as this machine's");
+        let theirs = compiler("2", &[("g++", "s"), ("g++", "a"), ("cc1plus", "b"), ("as", "c")]);
+        assert_eq!(why(theirs), "its g++ is not the same as this machine's");
+        let theirs = CompilerIdentity { banner: "gcc version 14".to_owned(), ..ours.clone() };
+        let theirs = CompilerIdentity { digest: "2".to_owned(), ..theirs };
+        assert_eq!(why(theirs), "it has gcc version 14, this machine gcc version 12");
     }
 }
