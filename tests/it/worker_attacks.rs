@@ -199,7 +199,9 @@ fn an_address_that_may_not_connect() {
 
 #[test]
 fn compilers_are_confined() {
-    let worker = Worker::start_slow("");
+    // Something that the worker's own parent forgot to close.
+    let forgetful = ["sh", "-c", "exec 9</etc/passwd; exec \"$@\"", "sh"];
+    let worker = Worker::start_slow_through(&forgetful, "");
     if !worker.log().contains("landlock: on") || !worker.log().contains("seccomp: on") {
         skip("a confined compiler", "this kernel lacks landlock or seccomp");
         return;
@@ -209,7 +211,7 @@ fn compilers_are_confined() {
     let trace = worker.root().join("trace");
     let attack = format!(
         "#!/bin/sh\ncase \"$*\" in *-###*) exec /usr/bin/gcc \"$@\";; esac\n\
-         echo x >{0}; cat /etc/passwd; cat {1}/log; ls {1}; kill -0 {2} && echo signalled\n\
+         echo x >{0}; cat /etc/passwd; cat <&9; cat {1}/log; ls {1}; kill -0 {2} && echo signalled\n\
          exec /usr/bin/gcc \"$@\"\n",
         trace.display(),
         worker.root().display(),

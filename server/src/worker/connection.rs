@@ -72,14 +72,9 @@ fn exchange(worker: &Worker, stream: &TcpStream, what: &mut String) -> Outcome {
     let request = request::read(&mut BufReader::with_capacity(BUFFER_BYTES, &mut timed));
     worker.metrics.count_bytes(timed.bytes, 0);
     let (outcome, answer) = match request {
-        // Somebody looked whether there is a worker.
-        Err(_) if timed.bytes == 0 => return Outcome::ClientGone,
-        Err(WireError::Io(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
-            return Outcome::TurnedAway;
-        }
         Err(error) => {
             *what = format!(": {}", in_words(&error));
-            return Outcome::BadRequest;
+            return outcome_of(&error, timed.bytes);
         }
         Ok(Request::Pump) => (Outcome::Refused, response::encode_pump_refusal(NO_PUMP.as_bytes())),
         Ok(Request::Identify { arguments }) => {
@@ -110,6 +105,22 @@ fn exchange(worker: &Worker, stream: &TcpStream, what: &mut String) -> Outcome {
     let sent = timed.write_all(&answer);
     worker.metrics.count_bytes(0, timed.bytes);
     if sent.is_ok() { outcome } else { Outcome::ClientGone }
+}
+
+/// How a connection ended of which so many bytes were no request.
+fn outcome_of(error: &WireError, bytes: u64) -> Outcome {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        // The worker ends.
+        WireError::Io(error) if error.kind() == ConnectionAborted => Outcome::TurnedAway,
+        // Somebody looked whether there is a worker.
+        _ if bytes == 0 => Outcome::ClientGone,
+        WireError::Io(error) => match error.kind() {
+            UnexpectedEof | ConnectionReset | BrokenPipe => Outcome::ClientGone,
+            _ => Outcome::BadRequest,
+        },
+        WireError::Malformed(_) => Outcome::BadRequest,
+    }
 }
 
 fn in_words(error: &WireError) -> String {

@@ -84,6 +84,7 @@ pub fn run(options: Options) -> io::Result<()> {
     // Before the first thread, which would take the signals.
     let signals = signals()?;
     start_log(&options);
+    keep_descriptors_to_ourselves();
     raise_descriptor_limit();
     // Whatever a compiler leaves behind comes back to be reaped.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
@@ -155,6 +156,16 @@ fn signals() -> io::Result<OwnedFd> {
             -1 => Err(io::Error::last_os_error()),
             descriptor => Ok(OwnedFd::from_raw_fd(descriptor)),
         }
+    }
+}
+
+/// What the parent left open by mistake must not reach a compiler: no sandbox takes it away.
+fn keep_descriptors_to_ourselves() {
+    const AFTER_STANDARD_STREAMS: libc::c_uint = 3;
+    // SAFETY: it only sets flags, also of descriptors that others opened.
+    unsafe {
+        let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+        libc::close_range(AFTER_STANDARD_STREAMS, libc::c_uint::MAX, flags);
     }
 }
 

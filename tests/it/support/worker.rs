@@ -63,12 +63,18 @@ impl Worker {
     /// A worker whose `gcc` waits to be [`Worker::release`]d where the source is called `slow…`.
     #[track_caller]
     pub fn start_slow(options: &str) -> Worker {
+        Worker::start_slow_through(&[], options)
+    }
+
+    /// The same, started through another program.
+    #[track_caller]
+    pub fn start_slow_through(before: &[&str], options: &str) -> Worker {
         let scratch = scratch();
         let script = scratch.path().join("bin/gcc");
         fs::write(&script, SLOW_GCC).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("--compiler-path {}/bin:{SYSTEM_PATH}", scratch.path().display());
-        Worker::start_in(scratch, &format!("{path} {options}"), &[], None)
+        Worker::start_in(scratch, &format!("{path} {options}"), before, None)
     }
 
     /// A worker whose compilers are scripts that call this machine's: they do the same, but are not
