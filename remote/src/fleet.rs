@@ -148,7 +148,7 @@ impl Fleet {
                 .acquaint(&target, order, customer)
                 .and_then(|kind| race::run(self, &target, &mut slot, kind, order, customer));
             match done {
-                Ok(reply) => return Outcome::Replied(reply, Origin(target.address)),
+                Ok((reply, origin)) => return Outcome::Replied(reply, origin),
                 Err(Failed::Gone(error)) => return Outcome::Gone(error),
                 Err(Failed::NotNow) => {}
                 Err(Failed::Refused(reason)) => {

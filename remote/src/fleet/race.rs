@@ -1,7 +1,7 @@
 //! One job on one host; near the end of a build, on a second one as well where the first is late.
 
 use super::acquaintance::Kind;
-use super::{Failed, Fleet, HERE, Order, Slot, Target};
+use super::{Failed, Fleet, HERE, Order, Origin, Slot, Target};
 use crate::Reply;
 use crate::call::{self, CallError, Patience};
 use crate::customer::{Customer, Trial};
@@ -78,7 +78,8 @@ fn failure_of_host(reply: &Reply) -> Option<String> {
     }
 }
 
-/// Has the job done there; `slot` then knows how it ended.
+/// Has the job done there; `slot` then knows how it ended. The reply comes with the host that gave it:
+/// this one, or the one of the second run.
 pub(super) fn run<'f>(
     fleet: &'f Fleet,
     target: &Target,
@@ -86,13 +87,13 @@ pub(super) fn run<'f>(
     kind: Kind,
     order: Order,
     customer: &mut dyn Customer,
-) -> Result<Reply, Failed> {
+) -> Result<(Reply, Origin), Failed> {
     let sending = Sending::new(target, &kind, order);
     let mut race = Race { fleet, order, slot, customer, rival: None, won: None, may_repeat: true };
     let answer = sending.send(&mut race);
     let Race { slot, customer, rival, won, .. } = race;
-    if let Some(reply) = won {
-        return Ok(reply);
+    if let Some(won) = won {
+        return Ok(won);
     }
     let answer = match answer {
         Ok(reply) => sending.check(reply, customer),
@@ -101,7 +102,7 @@ pub(super) fn run<'f>(
     match (answer, rival) {
         (Ok(reply), _) => {
             slot.ended = Ended::Completed;
-            Ok(reply)
+            Ok((reply, Origin(target.address)))
         }
         // The second run may still save the job.
         (Err(Failed::Host(why)), Some(mut rival)) => {
@@ -112,10 +113,10 @@ pub(super) fn run<'f>(
             }
             match second {
                 Err(Failed::Host(_) | Failed::Refused(_)) => Err(Failed::Host(why)),
-                other => other,
+                other => other.map(|reply| (reply, Origin(rival.sending.address))),
             }
         }
-        (failed, _) => failed,
+        (Err(failed), _) => Err(failed),
     }
 }
 
@@ -126,7 +127,7 @@ struct Race<'r, 'f> {
     slot: &'r mut Slot<'f>,
     customer: &'r mut dyn Customer,
     rival: Option<Rival<'f>>,
-    won: Option<Reply>,
+    won: Option<(Reply, Origin)>,
     may_repeat: bool,
 }
 
@@ -144,7 +145,7 @@ impl Customer for Race<'_, '_> {
         match rival.answers.try_recv() {
             Ok(answer) => match rival.judge(self.fleet, answer, self.customer) {
                 Ok(reply) => {
-                    self.won = Some(reply);
+                    self.won = Some((reply, Origin(rival.sending.address)));
                     Err(io::ErrorKind::Interrupted.into())
                 }
                 Err(_) => {

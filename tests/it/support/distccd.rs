@@ -14,7 +14,7 @@ const ATTEMPTS: usize = 5;
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// A port of loopback that nobody listens on now.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().unwrap().port()
 }

@@ -1,12 +1,13 @@
 //! `Worker`: a compile daemon on a free loopback port, which ends with the test.
 
+use super::distccd::free_port;
 use super::{SYSTEM_PATH, is_alive, is_root, kill, rcache_binary, terminate, wait_until};
 use remote::protocol::identity::Identity;
 use remote::protocol::{Dialect, request, response};
 use remote::{Job, Reply};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -341,11 +342,6 @@ fn spawn(
         command.uid(user).gid(user);
     }
     command.spawn().expect("start the worker")
-}
-
-/// A port that nobody listens on now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn address(log: &str) -> Option<String> {
