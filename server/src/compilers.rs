@@ -1,8 +1,10 @@
 //! Learning which compiler a command means, by running a few probes the first time.
 
+use crate::in_flight::InFlight;
 use crate::launcher_protocol::Run;
 use cache::compiler::{self, Banner, Compiler};
 use cache::file_memo::{Content, FileMemo, WorkingDirectory};
+use cache::hasher::{Digest, KeyHasher, KeySink};
 use cache::invocation::Family;
 use cache::outcome::{Counter, Uncacheable};
 use cache::search::SearchPath;
@@ -11,6 +13,7 @@ use remote::protocol::Checksum;
 use remote::protocol::identity::CompilerIdentity;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::hash::Hash;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -34,6 +37,8 @@ const PLAIN_LOCALE: &[u8] = b"LC_ALL=C";
 pub struct Compilers {
     known: Mutex<HashMap<Question, Arc<Compiler>>>,
     search_paths: Mutex<HashMap<SearchQuestion, Arc<SearchPath>>>,
+    /// A build starts with many calls that ask the same.
+    probing: InFlight,
 }
 
 /// What the answer of a driver depends on, besides the files.
@@ -47,7 +52,7 @@ struct Question {
 /// What the include search depends on.
 #[derive(PartialEq, Eq, Hash)]
 struct SearchQuestion {
-    compiler: cache::hasher::Digest,
+    compiler: Digest,
     arguments: Vec<OsString>,
     working_directory: (u64, u64),
     variables: Vec<(OsString, OsString)>,
@@ -73,6 +78,10 @@ pub trait Prober {
     /// Runs a program to its end, with an empty input and the variables of `order` besides those
     /// that are set there.
     fn probe(&mut self, order: Run) -> io::Result<Probed>;
+
+    /// To be called now and then while somebody else's probes are waited for. An error ends the
+    /// wait.
+    fn still_waiting(&mut self) -> io::Result<()>;
 }
 
 /// A program that was run, and what it wrote.
@@ -110,19 +119,29 @@ impl Compilers {
     ) -> Result<Arc<Compiler>, Unidentified> {
         let content = asker.memo.content(asker.here, driver, asker.now).ok();
         let question = Question::new(driver, arguments, content, asker);
-        let known = lock(&self.known).get(&question).cloned();
-        if let (Some(compiler), Some(content)) = (known, content)
-            && compiler.is_current(content.digest, asker.memo, asker.here, asker.now)
-        {
+        if let Some(compiler) = self.find_known(&question, content, asker) {
+            return Ok(compiler);
+        }
+        let turn = self.probing.join(question.digest(), || asker.prober.still_waiting())?;
+        // Whoever probed it before it was our turn may just be done.
+        if let Some(compiler) = self.find_known(&question, content, asker) {
             return Ok(compiler);
         }
         let compiler = Arc::new(probe(&question, asker)?);
-        let mut known = lock(&self.known);
-        if known.len() >= KNOWN_MAX {
-            known.clear();
-        }
-        known.insert(question, Arc::clone(&compiler));
+        remember(&self.known, question, &compiler, KNOWN_MAX);
+        turn.done();
         Ok(compiler)
+    }
+
+    /// The compiler, where nothing of it was changed since it was probed.
+    fn find_known(
+        &self,
+        question: &Question,
+        driver: Option<Content>,
+        asker: &Asker,
+    ) -> Option<Arc<Compiler>> {
+        let known = lock(&self.known).get(question).cloned()?;
+        known.is_current(driver?.digest, asker.memo, asker.here, asker.now).then_some(known)
     }
 
     /// Whether it is gcc or clang, and of which version: enough to read the options. Only the
@@ -165,8 +184,15 @@ impl Compilers {
             working_directory: asker.here.id,
             variables: all,
         };
-        let known = lock(&self.search_paths).get(&question).cloned();
-        if let Some(known) = known.filter(|known| known.is_current(asker.here)) {
+        let find_known = || {
+            let known = lock(&self.search_paths).get(&question).cloned()?;
+            known.is_current(asker.here).then_some(known)
+        };
+        if let Some(known) = find_known() {
+            return Ok(known);
+        }
+        let turn = self.probing.join(question.digest(), || asker.prober.still_waiting())?;
+        if let Some(known) = find_known() {
             return Ok(known);
         }
         let words = question.arguments.iter().map(|word| word.as_bytes().to_vec());
@@ -177,17 +203,46 @@ impl Compilers {
             return Err(cannot_probe(driver, "does not say where it searches for headers"));
         };
         let search = Arc::new(search);
-        let mut known = lock(&self.search_paths);
-        if known.len() >= SEARCH_PATHS_MAX {
-            known.clear();
-        }
-        known.insert(question, Arc::clone(&search));
+        remember(&self.search_paths, question, &search, SEARCH_PATHS_MAX);
+        turn.done();
         Ok(search)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
+}
+
+fn remember<K: Eq + Hash, V>(
+    known: &Mutex<HashMap<K, Arc<V>>>,
+    key: K,
+    value: &Arc<V>,
+    count_max: usize,
+) {
+    let mut known = lock(known);
+    if known.len() >= count_max {
+        known.clear();
+    }
+    known.insert(key, Arc::clone(value));
+}
+
+fn hash_variables(hasher: &mut KeyHasher, variables: &[(OsString, OsString)]) {
+    for (name, value) in variables {
+        hasher.field("variable", name.as_bytes());
+        hasher.field("value", value.as_bytes());
+    }
+}
+
+impl SearchQuestion {
+    fn digest(&self) -> Digest {
+        let mut hasher = KeyHasher::new("rcache search question 1");
+        hasher.field("compiler", &self.compiler.0);
+        self.arguments.iter().for_each(|word| hasher.field("argument", word.as_bytes()));
+        let (device, inode) = self.working_directory;
+        hasher.field("folder", &[device.to_le_bytes(), inode.to_le_bytes()].concat());
+        hash_variables(&mut hasher, &self.variables);
+        hasher.finish()
+    }
 }
 
 impl Question {
@@ -205,6 +260,14 @@ impl Question {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Question { driver: driver.to_owned(), arguments, variables }
+    }
+
+    fn digest(&self) -> Digest {
+        let mut hasher = KeyHasher::new("rcache compiler question 1");
+        hasher.field("driver", self.driver.as_os_str().as_bytes());
+        self.arguments.iter().for_each(|word| hasher.field("argument", word.as_bytes()));
+        hash_variables(&mut hasher, &self.variables);
+        hasher.finish()
     }
 }
 

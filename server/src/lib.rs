@@ -8,6 +8,7 @@ pub mod client;
 pub mod program;
 
 pub mod compilers;
+mod in_flight;
 mod log;
 
 pub mod daemon;

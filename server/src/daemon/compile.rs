@@ -5,7 +5,6 @@ use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::{Captured, Conversation};
 use super::elsewhere::{self, Elsewhere, Instead};
-use super::in_flight::{Ticket, Turn};
 use super::local_slots::Purpose;
 use super::lookup::{self, Found, Known};
 use super::remember::{self, Judged};
@@ -13,6 +12,7 @@ use super::start::Start;
 use super::text::{self, Text};
 use super::unit::{Call, Unit};
 use super::{Cache, Daemon};
+use crate::in_flight::{Ticket, Turn};
 use crate::launcher_protocol::{Run, ToLauncher, descriptor_mark};
 use cache::entry::PartKind;
 use cache::invocation::{Family, Phase};
@@ -81,8 +81,8 @@ fn steps(
         unit.progress = daemon.active.enter(&unit.invocation.source);
         // 3. Is somebody already compiling it?
         match daemon.in_flight.join(unit.key, || conversation.still_waiting())? {
-            Turn::Compile(taken) => ticket = Some(taken),
-            Turn::LookAgain | Turn::CompileAlone => {}
+            Turn::First(taken) => ticket = Some(taken),
+            Turn::LookAgain | Turn::Alone => {}
         }
         // Whoever compiled it before we had the ticket may just be done.
         let (second, found) = lookup::direct(daemon, cache, &unit);
@@ -324,7 +324,7 @@ fn finish(
         Ok(()) => {
             cache.counts.add(Counter::CacheMiss);
             if let Some(ticket) = ticket {
-                ticket.stored();
+                ticket.done();
             }
             tracing::info!(counter = Counter::CacheMiss.name(), %source, "compiled");
         }

@@ -139,6 +139,11 @@ impl Prober for Here<'_> {
             _ => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+
+    /// The probes of a worker wait for each other elsewhere (`asking`).
+    fn still_waiting(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The same key asked for twice compiles once: the second caller waits for the first.
+//! What several calls need at the same time is made once: the second caller waits for the first.
 
 use cache::hasher::Digest;
 use std::collections::HashMap;
@@ -9,14 +9,14 @@ use std::time::Duration;
 /// How often a waiting caller looks up, to show its launcher a sign of life.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
-/// All compiles that others may wait for.
+/// All that is being made, and that others may wait for.
 #[derive(Default)]
 pub struct InFlight {
-    compiles: Mutex<HashMap<Digest, Arc<Compile>>>,
+    tasks: Mutex<HashMap<Digest, Arc<Task>>>,
 }
 
 #[derive(Default)]
-struct Compile {
+struct Task {
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -25,26 +25,26 @@ struct Compile {
 enum State {
     #[default]
     Running,
-    Stored,
-    NotStored,
+    Done,
+    Failed,
 }
 
 /// What a caller is to do.
 pub enum Turn<'f> {
-    /// Compile; others wait until the ticket is dropped.
-    Compile(Ticket<'f>),
-    /// Somebody has just stored this key: look it up again.
+    /// Make it; others wait until the ticket is dropped.
+    First(Ticket<'f>),
+    /// Somebody has just made it: look it up again.
     LookAgain,
-    /// Somebody has just compiled this key without a result to store: compile, without others
-    /// waiting in line for nothing.
-    CompileAlone,
+    /// Somebody has just tried, without a result for others: make it, without others waiting in
+    /// line for nothing.
+    Alone,
 }
 
-/// The right to compile a key while others wait.
+/// The right to make it while others wait.
 pub struct Ticket<'f> {
     in_flight: &'f InFlight,
     key: Digest,
-    compile: Arc<Compile>,
+    task: Arc<Task>,
 }
 
 impl InFlight {
@@ -55,25 +55,25 @@ impl InFlight {
         key: Digest,
         mut still_waiting: impl FnMut() -> io::Result<()>,
     ) -> io::Result<Turn<'_>> {
-        let compile = {
-            let mut compiles = lock(&self.compiles);
-            match compiles.get(&key) {
-                Some(compile) => Arc::clone(compile),
+        let task = {
+            let mut tasks = lock(&self.tasks);
+            match tasks.get(&key) {
+                Some(task) => Arc::clone(task),
                 None => {
-                    let compile = Arc::new(Compile::default());
-                    compiles.insert(key, Arc::clone(&compile));
-                    return Ok(Turn::Compile(Ticket { in_flight: self, key, compile }));
+                    let task = Arc::new(Task::default());
+                    tasks.insert(key, Arc::clone(&task));
+                    return Ok(Turn::First(Ticket { in_flight: self, key, task }));
                 }
             }
         };
-        let mut state = lock(&compile.state);
+        let mut state = lock(&task.state);
         loop {
             match *state {
-                State::Stored => return Ok(Turn::LookAgain),
-                State::NotStored => return Ok(Turn::CompileAlone),
+                State::Done => return Ok(Turn::LookAgain),
+                State::Failed => return Ok(Turn::Alone),
                 State::Running => {}
             }
-            state = match compile.ended.wait_timeout(state, LOOK_UP) {
+            state = match task.ended.wait_timeout(state, LOOK_UP) {
                 Ok((state, _)) => state,
                 Err(poison) => poison.into_inner().0,
             };
@@ -81,27 +81,36 @@ impl InFlight {
         }
     }
 
-    /// How many keys are being compiled.
+    /// How many are being made.
     pub fn count(&self) -> usize {
-        lock(&self.compiles).len()
+        lock(&self.tasks).len()
+    }
+}
+
+impl Turn<'_> {
+    /// What was made, if it was for this turn, can be looked up from now on.
+    pub fn done(&self) {
+        if let Turn::First(ticket) = self {
+            ticket.done();
+        }
     }
 }
 
 impl Ticket<'_> {
-    /// The result can be looked up from now on.
-    pub fn stored(&self) {
-        *lock(&self.compile.state) = State::Stored;
+    /// What was made can be looked up from now on.
+    pub fn done(&self) {
+        *lock(&self.task.state) = State::Done;
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        lock(&self.in_flight.compiles).remove(&self.key);
-        let mut state = lock(&self.compile.state);
+        lock(&self.in_flight.tasks).remove(&self.key);
+        let mut state = lock(&self.task.state);
         if *state == State::Running {
-            *state = State::NotStored;
+            *state = State::Failed;
         }
-        self.compile.ended.notify_all();
+        self.task.ended.notify_all();
     }
 }
 
@@ -113,22 +122,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn second_turn(store: bool) -> &'static str {
+    fn second_turn(done: bool) -> &'static str {
         let in_flight = InFlight::default();
         let key = Digest::of(b"key");
-        let Ok(Turn::Compile(ticket)) = in_flight.join(key, || Ok(())) else { panic!() };
+        let Ok(Turn::First(ticket)) = in_flight.join(key, || Ok(())) else { panic!() };
         std::thread::scope(|scope| {
             let second = scope.spawn(|| match in_flight.join(key, || Ok(())).unwrap() {
-                Turn::Compile(_) => "compile",
+                Turn::First(_) => "first",
                 Turn::LookAgain => "look again",
-                Turn::CompileAlone => "compile alone",
+                Turn::Alone => "alone",
             });
             // Either the second waits already, or it comes late and gets a ticket of its own.
-            while Arc::strong_count(&ticket.compile) < 3 {
+            while Arc::strong_count(&ticket.task) < 3 {
                 std::thread::yield_now();
             }
-            if store {
-                ticket.stored();
+            if done {
+                ticket.done();
             }
             drop(ticket);
             second.join().unwrap()
@@ -138,7 +147,7 @@ mod tests {
     #[test]
     fn the_second_caller_waits_for_the_first() {
         assert_eq!(second_turn(true), "look again");
-        assert_eq!(second_turn(false), "compile alone");
+        assert_eq!(second_turn(false), "alone");
     }
 
     #[test]
