@@ -14,6 +14,7 @@
 //! | `RCACHE_DIFFERENTIAL_JOBS` | walks at one time |
 //! | `RCACHE_DIFFERENTIAL_SUBJECT` | another compiler cache, such as `/usr/bin/ccache` |
 //! | `RCACHE_DIFFERENTIAL_HOSTS` | `worker`: with a worker on loopback; else a host list |
+//! | `RCACHE_DIFFERENTIAL_SHRINK_SECONDS` | how long a difference is made smaller |
 //! | `RCACHE_DIFFERENTIAL_SCRIPTS` | a folder for the scripts that show differences |
 //!
 //! A difference ends its walk and prints a shell script that shows it with plain commands.
@@ -32,6 +33,7 @@ mod walk;
 
 use calls::Compiler;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -150,4 +152,27 @@ fn gcc_elsewhere_agrees() {
 #[test]
 fn clang_elsewhere_agrees() {
     walk_all(Compiler::Clang, Some(subject::WORKER), 2, 80);
+}
+
+/// The tester can fail: it finds what ccache is known to get wrong.
+#[test]
+fn the_tester_finds_holes_of_ccache() {
+    let ccache = Path::new("/usr/bin/ccache");
+    if !ccache.exists() {
+        eprintln!("ccache is not installed: left out");
+        return;
+    }
+    let tester = std::env::current_exe().expect("the path of this program");
+    let output = Command::new(tester)
+        .args(["gcc_agrees", "--exact", "--nocapture"])
+        .env("RCACHE_DIFFERENTIAL_SUBJECT", ccache)
+        .envs([("RCACHE_DIFFERENTIAL_SEED", "1"), ("RCACHE_DIFFERENTIAL_WALKS", "3")])
+        .envs([("RCACHE_DIFFERENTIAL_STEPS", "100"), ("RCACHE_DIFFERENTIAL_COMPILER", "gcc")])
+        .env("RCACHE_DIFFERENTIAL_SHRINK_SECONDS", "0")
+        .env_remove("RCACHE_DIFFERENTIAL_HOSTS")
+        .output()
+        .expect("run the tester");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "no difference in three walks:\n{text}");
+    assert!(text.contains("gcc differs:"), "{text}");
 }

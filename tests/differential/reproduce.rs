@@ -21,7 +21,8 @@ type Step = (Tree, Call);
 
 /// A script for the difference at the end of `history`.
 pub fn reproduce(history: &[Step], hosts: Option<&str>) -> String {
-    let deadline = Instant::now() + TIME_MAX;
+    let time = crate::number("SHRINK_SECONDS").map_or(TIME_MAX, Duration::from_secs);
+    let deadline = Instant::now() + time;
     let Some((last, earlier)) = history.split_last() else { return String::new() };
     let alone = vec![last.clone()];
     if let Some(kind) = differs(&alone, hosts) {
@@ -30,6 +31,9 @@ pub fn reproduce(history: &[Step], hosts: Option<&str>) -> String {
     // Most need one earlier state, and that is mostly a recent one.
     let mut seen: Vec<&Step> = Vec::new();
     for partner in earlier.iter().rev().filter(|partner| *partner != last) {
+        if Instant::now() > deadline {
+            break;
+        }
         if seen.contains(&partner) || seen.len() > PARTNERS_MAX {
             continue;
         }
