@@ -44,6 +44,9 @@ const PART_SIZE_BYTES: usize = 1 + 1 + 4 + 4;
 const CHECKSUM_SIZE_BYTES: usize = blake3::OUT_LEN;
 /// Below this a frame's own header eats what compression saves.
 const COMPRESS_FROM_BYTES: usize = 128;
+/// A blob of at most this length takes one block of the usual file systems, compressed or not, and
+/// a small frame takes longer to set up than to unpack: a third of a small hit's instructions.
+const BLOCK_SIZE_BYTES: usize = 4096;
 /// A zstd block of at most 128 KiB takes at least 4 bytes (RFC 8878, section 3.1.1.2).
 const EXPANSION_MAX: u64 = 32 * 1024;
 
@@ -225,6 +228,7 @@ impl Entry {
 
     /// Frames for each part that is smaller in them.
     fn compress(&self, compression: Option<i32>) -> Vec<Option<Vec<u8>>> {
+        let compression = compression.filter(|_| self.plain_size_bytes() > BLOCK_SIZE_BYTES);
         let Some(mut packer) = compression.and_then(frames::Packer::new) else {
             return vec![None; self.parts.len()];
         };
@@ -235,6 +239,12 @@ impl Entry {
             packer.pack(&part.bytes).filter(|frames| frames.len() < part.bytes.len())
         });
         frames.collect()
+    }
+
+    /// The length of the blob when nothing in it is compressed.
+    fn plain_size_bytes(&self) -> usize {
+        let parts = self.parts.iter().map(|part| PART_SIZE_BYTES + part.bytes.len());
+        PREFIX_SIZE_BYTES + parts.sum::<usize>() + CHECKSUM_SIZE_BYTES
     }
 }
 
