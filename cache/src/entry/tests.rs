@@ -9,7 +9,7 @@ fn key() -> Digest {
 
 fn entry() -> Entry {
     let mut entry = Entry::default();
-    entry.push(PartKind::Object, b"\x7fELF".repeat(100));
+    entry.push(PartKind::Object, b"\x7fELF".repeat(2000));
     entry.push(PartKind::Stderr, b"warning: x".to_vec());
     entry.push(PartKind::Stdout, Vec::new());
     entry
@@ -47,10 +47,19 @@ fn only_large_parts_are_compressed() {
     let blob = entry().encode(key(), Some(1)).unwrap();
     let parts = Entry::decode_parts(key(), &blob).unwrap();
     assert_eq!(parts[0].plain(), None);
-    assert_eq!(parts[0].length(), 400);
+    assert_eq!(parts[0].length(), 8000);
     assert_eq!(parts[1].plain(), Some(&b"warning: x"[..]));
-    let blob = entry().encode(key(), None).unwrap();
-    assert!(Entry::decode_parts(key(), &blob).unwrap().iter().all(|part| part.plain().is_some()));
+    let is_plain = |entry: &Entry, level| {
+        let blob = entry.encode(key(), level).unwrap();
+        Entry::decode_parts(key(), &blob).unwrap().iter().all(|part| part.plain().is_some())
+    };
+    assert!(is_plain(&entry(), None));
+    // What takes one block in any case.
+    let mut small = Entry::default();
+    small.push(PartKind::Object, b"\x7fELF".repeat(900));
+    assert!(is_plain(&small, Some(1)));
+    small.push(PartKind::Depfile, b"a.o: a.c\n".repeat(60));
+    assert!(!is_plain(&small, Some(1)));
 }
 
 #[test]
@@ -132,7 +141,7 @@ fn lies_under_a_right_checksum_are_found() {
     assert_eq!(lie(part, &[PartKind::Stderr as u8]), Damage::Malformed("list of parts"));
     assert_eq!(lie(part + 1, &[2]), Damage::Malformed("way of storing"));
     assert_eq!(lie(part + 1, &[0]), Damage::Malformed("length of a part"));
-    assert_eq!(lie(part + 2, &401u32.to_le_bytes()), Damage::Frame);
+    assert_eq!(lie(part + 2, &8001u32.to_le_bytes()), Damage::Frame);
     assert_eq!(lie(part + 2, &u32::MAX.to_le_bytes()), Damage::TooLarge);
     assert_eq!(lie(part + 6, &u32::MAX.to_le_bytes()), Damage::Length);
     let second = part + PART_SIZE_BYTES;
