@@ -56,6 +56,12 @@ fn main() -> Result<(), Failure> {
     for round in 0..rounds {
         for (fault, pair) in faults.iter().zip(&mut pairs) {
             let (local, faulty) = course.side_by_side(fault, round)?;
+            println!(
+                "{:<16} {:>7.3} s, local {:>7.3} s",
+                fault.name,
+                faulty.as_secs_f64(),
+                local.as_secs_f64()
+            );
             pair.push(faulty, local);
         }
     }
