@@ -57,26 +57,36 @@ fn main() -> Result<(), Failure> {
     let written = SystemTime::now();
     rivals::sources::write_heavy(&heavy, UNITS)?;
     rivals::sources::write_light(&light, LIGHT_UNITS)?;
-    let object = real_object(&heavy)?;
-    let sleeper = Sleeper::build(&arena, &object)?;
+    let heavy = Course::new(&arena, "heavy", if quick { QUICK_UNITS } else { UNITS })?;
+    let light = Course::new(&arena, "light", if quick { QUICK_LIGHT_UNITS } else { LIGHT_UNITS })?;
     rivals::sources::settle(written);
-    let course = |folder, units, object| Course { folder, units, object };
-    let units = if quick { QUICK_UNITS } else { UNITS };
-    even(&arena, &sleeper, &course(&heavy, units, &object), rounds)?;
-    let units = if quick { QUICK_LIGHT_UNITS } else { LIGHT_UNITS };
-    one_slow(&arena, &sleeper, &course(&light, units, &object), rounds.div_ceil(2))
+    even(&arena, &heavy, rounds)?;
+    one_slow(&arena, &light, rounds.div_ceil(2))
 }
 
 /// What is built.
-struct Course<'c> {
-    folder: &'c Path,
+struct Course {
+    folder: PathBuf,
     units: usize,
-    object: &'c Path,
+    /// The object of each unit.
+    object: PathBuf,
+    /// Writes that object.
+    sleeper: Sleeper,
+}
+
+impl Course {
+    /// The sources in a folder of the arena: the hosts answer with what the compiler makes of the first.
+    fn new(arena: &Arena, name: &str, units: usize) -> Result<Course, Failure> {
+        let folder = arena.path().join(name);
+        let object = real_object(&folder)?;
+        let sleeper = Sleeper::build(arena, &format!("compilers-{name}"), &object)?;
+        Ok(Course { folder, units, object, sleeper })
+    }
 }
 
 /// Heavy units on hosts that are all alike.
-fn even(arena: &Arena, sleeper: &Sleeper, course: &Course, rounds: usize) -> Result<(), Failure> {
-    let path = sleeper.path(PACE)?;
+fn even(arena: &Arena, course: &Course, rounds: usize) -> Result<(), Failure> {
+    let path = course.sleeper.path(PACE)?;
     let start = |daemon: Daemon| {
         Host::start(daemon, SLOTS, path.clone(), &arena.path().join(format!("{daemon:?}")))
     };
@@ -101,14 +111,9 @@ fn even(arena: &Arena, sleeper: &Sleeper, course: &Course, rounds: usize) -> Res
 }
 
 /// Light units on hosts of which one is slow.
-fn one_slow(
-    arena: &Arena,
-    sleeper: &Sleeper,
-    course: &Course,
-    rounds: usize,
-) -> Result<(), Failure> {
-    let path = sleeper.path(LIGHT_PACE)?;
-    let slow_path = sleeper.path(LIGHT_PACE * SLOWER)?;
+fn one_slow(arena: &Arena, course: &Course, rounds: usize) -> Result<(), Failure> {
+    let path = course.sleeper.path(LIGHT_PACE)?;
+    let slow_path = course.sleeper.path(LIGHT_PACE * SLOWER)?;
     let start = |daemon: Daemon| -> Result<(Host, Host), Failure> {
         let folder = |speed: &str| arena.path().join(format!("{daemon:?}-{speed}"));
         let slow = Host::start(daemon, SLOW_SLOTS, slow_path.clone(), &folder("slow"))?;
@@ -239,7 +244,7 @@ impl Client {
             .env_clear()
             .envs(self.rival.iter().flat_map(Rival::variables))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .current_dir(course.folder)
+            .current_dir(&course.folder)
             .stdin(Stdio::null())
             .output()?;
         let wall = start.elapsed();
@@ -286,7 +291,7 @@ impl Client {
         if self.phase == "-E" {
             return Ok(());
         }
-        let right = std::fs::read(course.object)?;
+        let right = std::fs::read(&course.object)?;
         for number in 0..course.units {
             if std::fs::read(course.folder.join(format!("out/unit{number}.o")))? != right {
                 return Err(format!("{}: unit{number}.o is not the object", self.name).into());
@@ -304,7 +309,7 @@ impl Client {
     }
 }
 
-/// A heavy unit as the real compiler makes it.
+/// A unit as the real compiler makes it.
 fn real_object(folder: &Path) -> Result<PathBuf, Failure> {
     let object = folder.join("real.o");
     let status = Command::new("g++")
@@ -315,6 +320,6 @@ fn real_object(folder: &Path) -> Result<PathBuf, Failure> {
         .status()?;
     match status.success() {
         true => Ok(object),
-        false => Err("g++ does not compile a heavy unit".into()),
+        false => Err(format!("g++ does not compile {}", folder.display()).into()),
     }
 }

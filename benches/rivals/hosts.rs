@@ -21,9 +21,9 @@ pub struct Sleeper {
 }
 
 impl Sleeper {
-    /// Builds it; `object` is what it will write.
-    pub fn build(arena: &Arena, object: &Path) -> Result<Sleeper, Failure> {
-        let folder = arena.path().join("compilers");
+    /// Builds it in a folder of its own; `object` is what it will write.
+    pub fn build(arena: &Arena, name: &str, object: &Path) -> Result<Sleeper, Failure> {
+        let folder = arena.path().join(name);
         std::fs::create_dir(&folder)?;
         let program = folder.join("g++");
         let real = in_path("g++").ok_or("no g++ in PATH")?;
@@ -121,9 +121,14 @@ impl Host {
         Ok(host)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// As a word of a host list.
     pub fn word(&self) -> String {
-        format!("127.0.0.1:{}/{}", self.port, self.slots)
+        format!("{}/{}", self.address(), self.slots)
     }
 }
 

@@ -70,3 +70,48 @@ pub fn print(title: &str, samples: &[Samples], base: &str) {
         );
     }
 }
+
+/// Measurements, each with one of its neighbour.
+pub struct Pair {
+    own: Samples,
+    base: Samples,
+}
+
+impl Pair {
+    /// None yet.
+    pub fn new(name: &'static str) -> Pair {
+        Pair { own: Samples::new(name), base: Samples::new(name) }
+    }
+
+    /// Adds one, and what was measured beside it.
+    pub fn push(&mut self, own: Duration, base: Duration) {
+        self.own.push(own);
+        self.base.push(base);
+    }
+
+    /// Whose they are.
+    pub fn name(&self) -> &'static str {
+        self.own.name
+    }
+
+    /// The median of the ratios of neighbours.
+    pub fn ratio(&self) -> f64 {
+        self.own.ratio(&self.base)
+    }
+}
+
+/// Prints all pairs, with ratios to what is called `base`.
+pub fn print_pairs(title: &str, base: &str, pairs: &[Pair]) {
+    println!("\n{title}");
+    println!("{:<16} {:>6} {:>11} {:>11} {:>10}", "", "rounds", "median", base, "x by round");
+    for pair in pairs {
+        println!(
+            "{:<16} {:>6} {:>8.3} ms {:>8.3} ms {:>10.2}",
+            pair.name(),
+            pair.own.count(),
+            pair.own.median().as_secs_f64() * 1000.0,
+            pair.base.median().as_secs_f64() * 1000.0,
+            pair.ratio()
+        );
+    }
+}

@@ -60,6 +60,7 @@ pub fn call<T>(
         deadline: deadline.min(Instant::now() + CONNECT_MAX),
         silence: None,
         last_heard: Instant::now(),
+        looked_up: Instant::now(),
         customer,
         gone: None,
     };
@@ -119,6 +120,7 @@ pub struct Connection<'c> {
     deadline: Instant,
     silence: Option<Duration>,
     last_heard: Instant,
+    looked_up: Instant,
     customer: &'c mut dyn Customer,
     gone: Option<io::Error>,
 }
@@ -154,16 +156,27 @@ impl Connection<'_> {
             let pause = LOOK_UP.min(self.deadline - now);
             let pause = rustix::time::Timespec::try_from(pause).unwrap_or_default();
             let mut polled = [PollFd::from_borrowed_fd(self.stream.as_fd(), flags)];
-            match poll(&mut polled, Some(&pause)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(()),
+            let ready = match poll(&mut polled, Some(&pause)) {
+                Ok(count) => count > 0,
+                Err(Errno::INTR) => false,
                 Err(error) => return Err(error.into()),
+            };
+            // Also while an answer trickles in.
+            if !ready || self.looked_up.elapsed() >= LOOK_UP {
+                self.look_up()?;
             }
-            if let Err(error) = self.customer.still_waiting() {
-                self.gone = Some(error);
-                return Err(io::ErrorKind::ConnectionAborted.into());
+            if ready {
+                return Ok(());
             }
         }
+    }
+
+    fn look_up(&mut self) -> io::Result<()> {
+        self.looked_up = Instant::now();
+        self.customer.still_waiting().map_err(|error| {
+            self.gone = Some(error);
+            io::ErrorKind::ConnectionAborted.into()
+        })
     }
 
     fn blame(&mut self, why: CallError) -> CallError {

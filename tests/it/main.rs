@@ -20,6 +20,7 @@ mod lifecycle;
 mod manifests;
 mod nodes;
 mod projects;
+mod race;
 mod remote;
 mod remote_form;
 mod remote_options;

@@ -108,6 +108,7 @@ pub(super) fn run<'f>(
         (Err(Failed::Host(why)), Some(mut rival)) => {
             let second = rival.wait(fleet, customer);
             if second.is_ok() {
+                tracing::warn!("{}: {why}", target.label);
                 fleet.lock().book.note_failure(target.address, &why);
                 slot.ended = Ended::HostFailed;
             }

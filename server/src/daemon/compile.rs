@@ -123,8 +123,9 @@ fn steps(
             let stderr = compiled.part(PartKind::Stderr).unwrap_or_default().to_vec();
             (Ok(compiled), ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr })
         }
-        Elsewhere::Here(instead) => {
-            if silent && text.is_none() {
+        Elsewhere::Here(mut instead) => {
+            let listed = instead.listed.take();
+            if silent && text.is_none() && listed.is_none() {
                 text = Some(text::preprocess(daemon, conversation, cache, &unit)?);
             }
             let start = Start::after(&unit.source.stamp);
@@ -134,7 +135,7 @@ fn steps(
             }
             instead.succeeded(daemon);
             // All that the build may change as soon as the launcher is released.
-            let compiled = Compiled::collect(&unit, &mut captured, start, search);
+            let compiled = Compiled::collect(&unit, &mut captured, start, search, listed);
             (compiled, ToLauncher::PrintRan)
         }
     };

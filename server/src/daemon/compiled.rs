@@ -28,13 +28,23 @@ pub struct Compiled {
     pub assembler_files: Vec<PathBuf>,
 }
 
+/// What a preprocessor read just before the compile.
+pub struct Listed {
+    /// Besides the source.
+    pub files: Vec<PathBuf>,
+    /// Before any of them was read.
+    pub start: Start,
+}
+
 impl Compiled {
-    /// Reads everything that the build may change as soon as the launcher ends.
+    /// Reads everything that the build may change as soon as the launcher ends. `listed` counts where
+    /// the compiler itself does not say which files it reads.
     pub fn collect(
         unit: &Unit,
         captured: &mut Captured,
         start: Start,
         search: Option<Arc<SearchPath>>,
+        listed: Option<Listed>,
     ) -> Result<Compiled, Uncacheable> {
         let mut parts = Vec::new();
         for output in &unit.outputs {
@@ -55,7 +65,10 @@ impl Compiled {
                 parts.push(Part { kind, bytes });
             }
         }
-        let files = dependencies(unit, captured, &parts)?;
+        let (files, start) = match (dependencies(unit, captured, &parts)?, listed) {
+            (None, Some(listed)) => (Some(listed.files), start.earlier(listed.start)),
+            (files, _) => (files, start),
+        };
         let assembler_files = assembler_files(captured)?;
         Ok(Compiled { parts, wall: captured.wall, start, search, files, assembler_files })
     }

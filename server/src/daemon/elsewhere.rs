@@ -1,7 +1,7 @@
 //! A unit that was not found is compiled by a host of the cluster, where that gives the same.
 
 use super::active::Stage;
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Listed};
 use super::compilers::{Stop, driver_name};
 use super::conversation::Conversation;
 use super::sendable::{self, Sendable, StaysHere};
@@ -56,12 +56,14 @@ pub struct Instead<'f> {
     slot: Option<Slot<'f>>,
     /// The host whose compile failed, and what it said.
     doubt: Option<(Origin, String)>,
+    /// From the text that was made for a host.
+    pub listed: Option<Listed>,
 }
 
 impl Instead<'_> {
     /// The compile here succeeded.
     pub fn succeeded(self, daemon: &Daemon) {
-        let Instead { slot, doubt } = self;
+        let Instead { slot, doubt, .. } = self;
         drop(slot);
         if let Some((origin, said)) = doubt {
             let why = format!("its compile failed, and succeeded on this machine: {said}");
@@ -141,16 +143,20 @@ pub fn compile<'d>(
         timeout: unit.config.remote_timeout,
     };
     let started = Instant::now();
+    let here = |slot, doubt, sendable: Sendable| {
+        let Sendable { files, start, .. } = sendable;
+        Elsewhere::Here(Instead { slot, doubt, listed: Some(Listed { files, start }) })
+    };
     let mut customer = Waiting { daemon, conversation, cache, unit };
     match daemon.fleet.compile(order, &mut customer) {
         Outcome::Gone(error) => Err(Stop::Gone(error)),
-        Outcome::Here(slot) => Ok(Elsewhere::Here(Instead { slot: Some(slot), doubt: None })),
+        Outcome::Here(slot) => Ok(here(Some(slot), None, sendable)),
         Outcome::Nobody { why, attempts } => {
             tracing::info!(why, attempts, "no host compiled it");
             if attempts > 0 {
                 cache.counts.add(Counter::RemoteFailed);
             }
-            Ok(Elsewhere::Here(Instead::default()))
+            Ok(here(None, None, sendable))
         }
         Outcome::Replied(reply, origin) if !is_acceptable(unit, &reply) => {
             // The compiler's own words, with the lines that it quotes, come from a compile here.
@@ -160,7 +166,7 @@ pub fn compile<'d>(
             let text = String::from_utf8_lossy(&reply.stderr);
             let said = text.lines().next().unwrap_or_default().to_owned();
             let doubt = (reply.status != 0).then_some((origin, said));
-            Ok(Elsewhere::Here(Instead { doubt, slot: None }))
+            Ok(here(None, doubt, sendable))
         }
         Outcome::Replied(reply, _) => {
             let compiled = accept(unit, reply, sendable, search, started)?;

@@ -1,7 +1,7 @@
 //! `FakeHost`: a compile daemon on loopback that is honest about its compiler, and then does to each job
 //! what the test says.
 
-use super::{SYSTEM_PATH, Worker};
+use super::SYSTEM_PATH;
 use remote::protocol::request::{self, Request};
 use remote::protocol::{Checksum, Dialect, response};
 use remote::{Job, Reply};
@@ -65,12 +65,9 @@ impl FakeHost {
         FakeHost::start(None, false, Box::new(deed))
     }
 
-    /// Stands before a worker.
-    pub fn before(
-        worker: &Worker,
-        deed: impl Fn(&mut Exchange) + Send + Sync + 'static,
-    ) -> FakeHost {
-        FakeHost::start(Some(worker.address.clone()), true, Box::new(deed))
+    /// Stands before a worker, which listens at `address`.
+    pub fn before(address: &str, deed: impl Fn(&mut Exchange) + Send + Sync + 'static) -> FakeHost {
+        FakeHost::start(Some(address.to_owned()), true, Box::new(deed))
     }
 
     fn start(upstream: Option<String>, reads_jobs: bool, deed: Box<Deed>) -> FakeHost {
@@ -201,7 +198,7 @@ impl Exchange {
         if self.shared.upstream.is_some() {
             return self.shared.ask(&request::encode(self.dialect, &self.job, &self.compiler).0);
         }
-        response::encode(self.dialect, &self.compiled(), &self.checksum)
+        self.encoded(&self.compiled())
     }
 
     /// What the compiler makes of the job.
@@ -232,8 +229,13 @@ impl Exchange {
     pub fn answer_changed(&mut self, change: impl FnOnce(&mut Reply)) {
         let mut reply = self.compiled();
         change(&mut reply);
-        let bytes = response::encode(self.dialect, &reply, &self.checksum);
+        let bytes = self.encoded(&reply);
         self.send(&bytes);
+    }
+
+    /// A reply as it is sent.
+    pub fn encoded(&self, reply: &Reply) -> Vec<u8> {
+        response::encode(self.dialect, reply, &self.checksum)
     }
 
     /// Sends bytes; the other side may be gone.

@@ -7,6 +7,7 @@ mod container;
 mod distccd;
 mod fake_host;
 mod golden;
+mod noting;
 mod processes;
 mod project;
 mod run;
@@ -22,6 +23,7 @@ pub use container::{Container, docker, worker_image};
 pub use distccd::{DeadPort, Distccd};
 pub use fake_host::{Exchange, FakeHost};
 pub use golden::{Trap, check, same_as_compiler};
+pub use noting::NotingCompiler;
 pub use processes::{
     children_named, is_alive, is_root, kill, process_group_interrupt, terminate, wait_until,
 };
