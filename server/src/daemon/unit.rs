@@ -2,8 +2,7 @@
 
 use super::Daemon;
 use super::active::Progress;
-use super::compilers::{Asker, Stop, driver_name};
-use super::conversation::Conversation;
+use super::compilers::{Asker, Prober, Stop, driver_name};
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{Content, FileMemo, WorkingDirectory};
@@ -38,7 +37,7 @@ const LOOK_VARIABLES: [&str; 12] = [
 ];
 
 /// A compiler call as it arrived.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
     /// Who calls.
     pub caller: Caller,
@@ -87,10 +86,10 @@ pub struct Unit<'c> {
 }
 
 impl<'c> Unit<'c> {
-    /// Understands a call; lets the launcher run probes where the compiler is new.
+    /// Understands a call; has probes run where the compiler is new.
     pub fn understand(
         daemon: &Daemon,
-        conversation: &mut Conversation,
+        prober: &mut dyn Prober,
         call: &'c Call,
         config: &'c Config,
     ) -> Result<Unit<'c>, Stop> {
@@ -98,7 +97,7 @@ impl<'c> Unit<'c> {
         let here = working_directory(daemon, &call.caller)?;
         let now = SystemTime::now();
         let mut asker = Asker {
-            prober: conversation,
+            prober,
             environment: &environment,
             here: &here,
             memo: &daemon.memo,
@@ -206,8 +205,13 @@ impl<'c> Unit<'c> {
 
     /// Whether the outputs of a file with these traits depend on when it is compiled.
     pub fn depends_on_time(&self, scan: &Scan) -> bool {
+        self.can_hold_time(scan) && !self.config.sloppiness.time_macros
+    }
+
+    /// The same, whatever the settings overlook.
+    pub fn can_hold_time(&self, scan: &Scan) -> bool {
         let fixed = self.has_fixed_time() && !scan.timestamp && !scan.may_build_time_macro;
-        scan.any_time_macro() && !fixed && !self.config.sloppiness.time_macros
+        scan.any_time_macro() && !fixed
     }
 }
 
