@@ -6,7 +6,7 @@
 pub mod error;
 pub mod host_list;
 pub mod units;
-mod words;
+pub mod words;
 
 pub mod environment;
 pub mod keys;

@@ -292,16 +292,10 @@ fn keep(
     }
 }
 
-/// The call as text; what a shell would take apart is quoted.
+/// The call as text.
 pub fn command(call: &Call) -> String {
     let words = std::iter::once(call.compiler.as_os_str());
-    let words = words.chain(call.arguments.iter().map(OsString::as_os_str)).map(|word| {
-        let word = word.to_string_lossy();
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
-        match !word.is_empty() && word.chars().all(is_plain) {
-            true => word.into_owned(),
-            false => format!("'{}'", word.replace('\'', "'\\''")),
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
+    let words = words.chain(call.arguments.iter().map(OsString::as_os_str));
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    config::words::join(&words)
 }
