@@ -89,6 +89,7 @@ fn status(daemon: &Daemon) -> Value {
         // The question itself is one of the active calls.
         "active": daemon.activity.active.load(Ordering::SeqCst).saturating_sub(1),
         "in_flight": daemon.in_flight.count(),
+        "verifying": daemon.verifier.load(),
         "slots_used": slots_used,
         "slots_waiting": slots_waiting,
         "slots_used_most": daemon.slots.used_most(),
@@ -209,6 +210,8 @@ fn confirm(
         conversation.still_waiting()?;
     }
     let mut lost = 0;
+    // What waits in memory has no row yet.
+    bookkeeping::flush_cache(cache);
     if question["lost"].as_bool().unwrap_or(false) {
         for shard in 0..Store::SHARDS {
             if let Err(error) = cache.store.find_lost(shard as u8) {

@@ -61,8 +61,8 @@ impl Call {
         Ok(Call { folder: base.join(text(row, "/directory")), words })
     }
 
-    /// Has the daemon ask this process to compile again, in the call's folder.
-    fn compile_again(&self) -> Result<Value, String> {
+    /// Makes the surroundings those of the call; returns its words with the compiler's path.
+    fn enter(&self) -> Result<Vec<String>, String> {
         let failed = |error| format!("{}: {error}", self.folder.display());
         std::env::set_current_dir(&self.folder).map_err(failed)?;
         // SAFETY: no other thread of this process looks at the variables.
@@ -71,9 +71,7 @@ impl Call {
         let compiler = find_compiler::find(OsStr::new(&self.words[0]), &path)
             .map_err(|error| error.to_string())?;
         let compiler = compiler.to_str().ok_or("the compiler's path is not UTF-8")?;
-        let arguments: Vec<&str> =
-            std::iter::once(compiler).chain(self.words[1..].iter().map(String::as_str)).collect();
-        ask(json!({ "command": "recompile", "arguments": arguments }), true)
+        Ok([&[compiler.to_owned()], &self.words[1..]].concat())
     }
 }
 
@@ -89,13 +87,17 @@ pub struct Compared {
     pub different: Vec<(String, String)>,
 }
 
-/// Compiles each call again whose result is cached.
+/// Compiles each call again whose result is cached: the daemon says with which words, and this
+/// process runs the compiler.
 pub fn compile_again(calls: &[Call]) -> Result<Compared, String> {
     let bar = progress("compiling", calls.len());
     let mut compared = Compared::default();
     for call in calls {
-        match call.compile_again() {
-            Ok(answer) => compared.add(call, &answer),
+        match call.enter() {
+            Ok(words) => {
+                let question = json!({ "command": "recompile", "arguments": words });
+                compared.add(call, &ask(question, true)?);
+            }
             Err(why) => *compared.not_comparable.entry(why).or_default() += 1,
         }
         bar.inc(1);

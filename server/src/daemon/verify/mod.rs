@@ -110,6 +110,12 @@ impl Verifier {
         self.ending.load(Ordering::SeqCst)
     }
 
+    /// Hits that wait, and the one that is being compiled again.
+    pub fn load(&self) -> usize {
+        let state = lock(&self.state);
+        state.waiting.len() + usize::from(state.working)
+    }
+
     /// From now on nothing is compiled again, and what is just compiled is given up.
     pub fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
