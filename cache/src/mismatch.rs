@@ -56,8 +56,7 @@ impl fmt::Display for Difference {
 
 /// The parts from the compiler in which two entries differ.
 pub fn differences(stored: &Entry, compiled: &Entry) -> Vec<Difference> {
-    let side =
-        |bytes: Option<&[u8]>| bytes.map(|b| Side { bytes: b.len(), digest: Digest::of(b) });
+    let side = |bytes: Option<&[u8]>| bytes.map(|b| Side { bytes: b.len(), digest: Digest::of(b) });
     let kinds = PartKind::ALL.iter().filter(|kind| !OURS.contains(kind));
     kinds
         .filter(|kind| stored.part(**kind) != compiled.part(**kind))
@@ -97,12 +96,14 @@ pub fn keep(
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)
 }
 
 fn remove_oldest(all: &Path) -> io::Result<()> {
-    let mut kept = fs::read_dir(all)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let mut kept =
+        fs::read_dir(all)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     kept.sort_unstable();
     let surplus = kept.len().saturating_sub(KEPT_MAX);
     kept[..surplus].iter().try_for_each(fs::remove_dir_all)

@@ -63,8 +63,7 @@ pub fn run(order: &Run, descriptors: Vec<OwnedFd>) -> io::Result<Ran> {
         rustix::io::fcntl_setfd(extra, rustix::io::FdFlags::empty())?;
     }
     let size = || rustix::termios::tcgetwinsize(io::stderr()).ok();
-    let pseudo_terminal =
-        if order.terminal { Some(PseudoTerminal::open(size())?) } else { None };
+    let pseudo_terminal = if order.terminal { Some(PseudoTerminal::open(size())?) } else { None };
     let mut command = Command::new(&order.program);
     command
         .args(order.arguments.iter().map(|argument| place_descriptors(argument, &extras)))

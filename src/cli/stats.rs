@@ -203,7 +203,11 @@ impl Stats<'_> {
         let mut shown = self.heading("hits compiled again", sum, paint);
         let skipped = self.culprits(Counter::VerifySkipped.name());
         for (counter, label, rest) in [
-            (Counter::VerifyMismatch, "not the same", "dropped; `rcache doctor` says where both are"),
+            (
+                Counter::VerifyMismatch,
+                "not the same",
+                "dropped; `rcache doctor` says where both are",
+            ),
             (Counter::VerifyMatch, "the same", ""),
             (Counter::VerifyUnstable, "unstable", "two compiles differ from each other"),
             (Counter::VerifySkipped, "skipped", skipped.as_str()),

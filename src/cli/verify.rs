@@ -153,9 +153,11 @@ impl Found {
             bytes(self.bytes)
         );
         let mut what = Vec::new();
-        for (number, name) in
-            [(self.damaged.len() as u64, "damaged"), (self.lost, "missing"), (self.outdated, "of another version")]
-        {
+        for (number, name) in [
+            (self.damaged.len() as u64, "damaged"),
+            (self.lost, "missing"),
+            (self.outdated, "of another version"),
+        ] {
             if number > 0 {
                 what.push(format!("{} {name}", count(number)));
             }
@@ -178,9 +180,10 @@ impl Found {
     }
 
     fn as_json(&self, folder: &Path, calls: Option<&calls::Compared>) -> Value {
-        let damaged = self.damaged.iter().map(|Damaged { file, why }| {
-            json!({ "file": file.to_string_lossy(), "why": why })
-        });
+        let damaged = self
+            .damaged
+            .iter()
+            .map(|Damaged { file, why }| json!({ "file": file.to_string_lossy(), "why": why }));
         json!({
             "cache_dir": folder.to_string_lossy(),
             "entries": self.entries,
@@ -207,7 +210,9 @@ mod tests {
         assert!(found.is_sound(), "an upgrade is no damage");
         found.lost = 1;
         found.removed = 4;
-        found.damaged.push(Damaged { file: "/c/store/ab/x".into(), why: "its length is wrong".into() });
+        found
+            .damaged
+            .push(Damaged { file: "/c/store/ab/x".into(), why: "its length is wrong".into() });
         assert_eq!(
             found.render(),
             "\

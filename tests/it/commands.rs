@@ -212,9 +212,9 @@ fn version_help_and_wrong_words() {
     let version = cache.rcache("--version").success().out();
     assert!(version.starts_with("rcache ") && version.contains(env!("CARGO_PKG_VERSION")));
     let help = cache.rcache("--help").success().out();
-    for word in
-        ["stats", "zero", "clear", "trim", "verify", "config", "daemon", "explain", "link", "doctor"]
-    {
+    for word in [
+        "stats", "zero", "clear", "trim", "verify", "config", "daemon", "explain", "link", "doctor",
+    ] {
         assert!(help.contains(word), "{word} in {help}");
         assert!(cache.rcache(&format!("{word} --help")).ok(), "{word} --help");
     }

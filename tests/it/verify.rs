@@ -145,9 +145,7 @@ fn a_compiler_that_differs_from_itself_is_no_mismatch() {
     let hole = project.beside("hole").display().to_string();
     project.script(
         "cc",
-        &format!(
-            "#!/bin/sh\nn=`cat {hole}`\necho $((n + 1)) > {hole}\nexec gcc -DLIE=$n \"$@\"\n"
-        ),
+        &format!("#!/bin/sh\nn=`cat {hole}`\necho $((n + 1)) > {hole}\nexec gcc -DLIE=$n \"$@\"\n"),
     );
     assert_eq!(cache.ending(&project, "./cc -c a.c"), "cache_miss");
     assert_eq!(cache.ending(&project, "./cc -c a.c"), "direct_cache_hit");
@@ -157,7 +155,8 @@ fn a_compiler_that_differs_from_itself_is_no_mismatch() {
 
 #[test]
 fn inputs_that_change_meanwhile_are_no_mismatch() {
-    let edits: [(&str, fn(&Project)); 3] = [
+    type Edit = (&'static str, fn(&Project));
+    let edits: [Edit; 3] = [
         ("a header is edited", |project| project.write("a.h", "#define A 200\n")),
         ("the source is edited", |project| project.write("a.c", "int other;\n")),
         ("a header is edited, and put back", |project| {
@@ -235,7 +234,8 @@ fn what_holds_the_time_is_not_compared() {
     for family in compilers("what_holds_the_time_is_not_compared") {
         let text = "const char *when = __TIME__;\n";
         let (project, cache) = (Project::new(&[("a.c", text)]), Cache::verifying());
-        let call = Call::from(format!("{} -c a.c", family.c)).env("RCACHE_SLOPPINESS", "time_macros");
+        let call =
+            Call::from(format!("{} -c a.c", family.c)).env("RCACHE_SLOPPINESS", "time_macros");
         cache.compile(&project, &call).success();
         let seconds = project.read("a.o");
         // Until a compile shows another second.
@@ -355,7 +355,8 @@ fn damage_is_found_and_removed() {
         let bytes = fs::read(file).unwrap();
         fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
     };
-    let harms: [(&str, &dyn Fn(&Path)); 4] = [
+    type Harm<'h> = (&'h str, &'h dyn Fn(&Path));
+    let harms: [Harm; 4] = [
         ("flipped", &flip),
         ("cut", &cut),
         ("emptied", &|file| fs::write(file, "").unwrap()),

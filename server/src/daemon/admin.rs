@@ -189,11 +189,7 @@ fn clear(cache: &Cache) -> Result<Value, cache::store::StoreError> {
 
 /// Answers `{"command":"verify","keys":[key…],"lost":bool}`: looks once more at blobs that seemed to
 /// be damaged, removes those that are, and on request finds the entries whose blobs are gone.
-fn confirm(
-    conversation: &mut Conversation,
-    cache: &Cache,
-    question: &Value,
-) -> io::Result<Value> {
+fn confirm(conversation: &mut Conversation, cache: &Cache, question: &Value) -> io::Result<Value> {
     let keys = question["keys"].as_array().into_iter().flatten();
     let keys = keys.filter_map(|key| key.as_str().and_then(Digest::from_hex));
     let (mut damaged, mut outdated, mut removed) = (Vec::new(), 0, 0);

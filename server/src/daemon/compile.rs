@@ -26,11 +26,7 @@ use std::sync::Arc;
 const DESCRIPTOR_FOLDER: &[u8] = b"/proc/self/fd/";
 
 /// Serves one call. An error means that the launcher is gone.
-pub fn serve(
-    daemon: &Arc<Daemon>,
-    conversation: &mut Conversation,
-    call: &Call,
-) -> io::Result<()> {
+pub fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation, call: &Call) -> io::Result<()> {
     let found = daemon.settings.find(&Environment::new(&call.caller.environment));
     let config = &found.loaded.config;
     if found.fresh {

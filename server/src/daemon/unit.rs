@@ -96,13 +96,8 @@ impl<'c> Unit<'c> {
         let environment = Environment::new(&call.caller.environment);
         let here = working_directory(daemon, &call.caller)?;
         let now = SystemTime::now();
-        let mut asker = Asker {
-            prober,
-            environment: &environment,
-            here: &here,
-            memo: &daemon.memo,
-            now,
-        };
+        let mut asker =
+            Asker { prober, environment: &environment, here: &here, memo: &daemon.memo, now };
         let key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
         let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;

@@ -123,12 +123,14 @@ pub fn verification(config: &Config, stats: Option<&Value>) -> Option<Finding> {
     let (same, different) = (count("verify_match"), count("verify_mismatch"));
     match (different, same) {
         (0, 0) => None,
-        (0, same) => {
-            Some(Finding::ok("verification", format!("{} hits compiled again, all the same", screen::count(same))))
-        }
+        (0, same) => Some(Finding::ok(
+            "verification",
+            format!("{} hits compiled again, all the same", screen::count(same)),
+        )),
         (different, _) => {
             let folder = config.cache_dir.join(mismatch::FOLDER);
-            let seen = format!("{} hits were not what the compiler makes", screen::count(different));
+            let seen =
+                format!("{} hits were not what the compiler makes", screen::count(different));
             let remedy = format!(
                 "they are dropped; both sides are in {}: report them. `rcache zero` ends this warning",
                 folder.display()

@@ -34,9 +34,9 @@ pub fn read(file: &Path) -> Result<Vec<Call>, String> {
     })?;
     let value: Value = serde_json::from_slice(&text).map_err(|error| format!("{name}: {error}"))?;
     let rows = value.as_array().ok_or_else(|| format!("{name}: it is no list of calls"))?;
-    let base = file.parent().unwrap_or(Path::new("."));
-    let base = std::path::absolute(base).map_err(|error| format!("{name}: {error}"))?;
-    let call = |row| Call::read(row, &base);
+    let file = std::path::absolute(file).map_err(|error| format!("{name}: {error}"))?;
+    let base = file.parent().unwrap_or(Path::new("/"));
+    let call = |row| Call::read(row, base);
     let calls = rows.iter().enumerate();
     calls.map(|(at, row)| call(row).map_err(|why| format!("{name}: call {at}: {why}"))).collect()
 }
@@ -49,9 +49,8 @@ impl Call {
         };
         let mut words: Vec<String> = words.ok_or("an argument is no text")?;
         // Some generators write the launcher down as well.
-        let is_rcache = |word: &String| {
-            Path::new(word).file_name().is_some_and(find_compiler::is_own_name)
-        };
+        let is_rcache =
+            |word: &String| Path::new(word).file_name().is_some_and(find_compiler::is_own_name);
         if words.first().is_some_and(is_rcache) {
             words.remove(0);
         }
@@ -156,9 +155,10 @@ impl Compared {
 
     /// For scripts.
     pub fn as_json(&self) -> Value {
-        let different = self.different.iter().map(|(call, differences)| {
-            json!({ "call": call, "differences": differences })
-        });
+        let different = self
+            .different
+            .iter()
+            .map(|(call, differences)| json!({ "call": call, "differences": differences }));
         json!({
             "same": self.same,
             "different": different.collect::<Vec<_>>(),

@@ -193,8 +193,16 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !self.reaped {
-            let _ = self.end();
+        if self.reaped {
+            return;
+        }
+        let _ = self.end();
+        // What was killed is init's to wait for, and takes a moment to go: it has the lowest priority.
+        let deadline = Instant::now() + GRACE;
+        while rustix::process::test_kill_process_group(self.id()).is_ok()
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(LOOK);
         }
     }
 }
@@ -249,7 +257,12 @@ mod tests {
         }
     }
 
-    fn shell(folder: &Path, script: &str, ending: &AtomicBool, columns: Option<u16>) -> io::Result<Probed> {
+    fn shell(
+        folder: &Path,
+        script: &str,
+        ending: &AtomicBool,
+        columns: Option<u16>,
+    ) -> io::Result<Probed> {
         let call = call(folder);
         let order = order(&call.compiler, &["-c".into(), script.into()]);
         Background::new(&call, ending).unwrap().run(&order, columns)
@@ -259,7 +272,8 @@ mod tests {
     fn the_surroundings_are_the_callers() {
         let folder = tempfile::tempdir().unwrap();
         let ending = AtomicBool::new(false);
-        let script = "umask; pwd -P; nice; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= | sort; cat; exit 3";
+        let script =
+            "umask; pwd -P; nice; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= | sort; cat; exit 3";
         let ran = shell(folder.path(), script, &ending, None).unwrap();
         let here = folder.path().canonicalize().unwrap();
         let expected = format!(
@@ -283,7 +297,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (ending, started) = (AtomicBool::new(false), folder.path().join("started"));
         let result = std::thread::scope(|scope| {
-            let script = "trap '' TERM; echo $$ > new; mv new started; sleep 1000 & wait; sleep 1000";
+            let script =
+                "trap '' TERM; echo $$ > new; mv new started; sleep 1000 & wait; sleep 1000";
             let running = scope.spawn(|| shell(folder.path(), script, &ending, Some(80)));
             while !started.exists() {
                 std::thread::yield_now();

@@ -76,8 +76,7 @@ pub fn consider(daemon: &Arc<Daemon>, cache: &Arc<Cache>, call: &Call, loaded: &
     if rate == Share::NONE || !rate.takes(daemon.verifier.random()) {
         return;
     }
-    let job =
-        Job { call: call.clone(), loaded: Arc::clone(loaded), cache: Arc::clone(cache) };
+    let job = Job { call: call.clone(), loaded: Arc::clone(loaded), cache: Arc::clone(cache) };
     let mut state = lock(&daemon.verifier.state);
     if daemon.verifier.is_ending() || state.waiting.len() >= WAITING_MAX {
         drop(state);
@@ -209,8 +208,7 @@ pub fn answer(
     question: &Value,
 ) -> io::Result<Value> {
     let words = question["arguments"].as_array().into_iter().flatten();
-    let words: Vec<OsString> =
-        words.filter_map(|word| word.as_str().map(OsString::from)).collect();
+    let words: Vec<OsString> = words.filter_map(|word| word.as_str().map(OsString::from)).collect();
     let Some((compiler, arguments)) = words.split_first() else {
         return Ok(json!({ "error": "no compiler is named" }));
     };

@@ -35,10 +35,7 @@ pub trait Recompiler: Prober {
 impl Recompiler for Conversation {
     fn recompile(&mut self, unit: &Unit, words: &[OsString]) -> io::Result<Probed> {
         let terminal = unit.call.terminal.stderr;
-        self.probe(crate::launcher_protocol::Run {
-            terminal,
-            ..order(&unit.call.compiler, words)
-        })
+        self.probe(crate::launcher_protocol::Run { terminal, ..order(&unit.call.compiler, words) })
     }
 }
 
@@ -101,9 +98,10 @@ pub fn verify(
     if known.needs_text {
         return Verdict::Incomparable("it is found by its preprocessed text alone".to_owned());
     }
-    let mut current = manifest.results.iter().filter(|recorded| {
-        recorded.check(&daemon.memo, &unit.here, unit.now).is_ok()
-    });
+    let mut current = manifest
+        .results
+        .iter()
+        .filter(|recorded| recorded.check(&daemon.memo, &unit.here, unit.now).is_ok());
     let found = current.find_map(|recorded| Some((recorded, stored(cache, &unit, recorded.key)?)));
     let Some((recorded, (key, stored))) = found else { return Verdict::stale("it is not cached") };
     if let Some(why) = incomparable(daemon, &unit, recorded, &stored) {
