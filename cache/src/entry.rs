@@ -94,6 +94,23 @@ impl PartKind {
         PartKind::KeyFields,
     ];
 
+    /// Its name in texts and file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            PartKind::Object => "object",
+            PartKind::Depfile => "depfile",
+            PartKind::Dwo => "dwo",
+            PartKind::Gcno => "gcno",
+            PartKind::StackUsage => "stack-usage",
+            PartKind::CallgraphInfo => "callgraph-info",
+            PartKind::Stdout => "stdout",
+            PartKind::Stderr => "stderr",
+            PartKind::Facts => "facts",
+            PartKind::Manifest => "manifest",
+            PartKind::KeyFields => "key-fields",
+        }
+    }
+
     fn from_byte(byte: u8) -> Option<PartKind> {
         PartKind::ALL.iter().copied().find(|&kind| kind as u8 == byte)
     }

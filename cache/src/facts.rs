@@ -1,21 +1,44 @@
 //! What the daemon keeps with an entry besides files: a few numbers in a fixed layout.
 //!
 //! ```text
-//! facts of a result   = compile_time_us:u64
+//! facts of a result   = compile_time_us:u64 maker:u8
 //! facts of a manifest = needs_text:u8
 //! ```
 
 use std::time::Duration;
 
+/// Who made a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Maker {
+    /// Nobody knows: a command that was put before the compiler may have done anything.
+    Unknown = 0,
+    /// The compiler of the call, on this machine.
+    Here = 1,
+    /// A host of the cluster.
+    Elsewhere = 2,
+}
+
 /// The facts of a result.
-pub fn encode_compile_time(time: Duration) -> Vec<u8> {
-    (time.as_micros() as u64).to_le_bytes().to_vec()
+pub fn encode_result(time: Duration, maker: Maker) -> Vec<u8> {
+    let mut bytes = (time.as_micros() as u64).to_le_bytes().to_vec();
+    bytes.push(maker as u8);
+    bytes
 }
 
 /// The time that the compile of a result took; zero where the bytes say nothing.
 pub fn decode_compile_time(bytes: Option<&[u8]>) -> Duration {
-    let bytes = bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+    let bytes = bytes.and_then(|bytes| bytes.first_chunk().copied()).unwrap_or_default();
     Duration::from_micros(u64::from_le_bytes(bytes))
+}
+
+/// Who made a result.
+pub fn decode_maker(bytes: Option<&[u8]>) -> Maker {
+    match bytes.and_then(|bytes| bytes.get(size_of::<u64>())) {
+        Some(1) => Maker::Here,
+        Some(2) => Maker::Elsewhere,
+        _ => Maker::Unknown,
+    }
 }
 
 /// The facts of a manifest: whether its units can only be told apart by their preprocessed text.
@@ -35,7 +58,12 @@ mod tests {
     #[test]
     fn facts_survive_their_bytes() {
         let time = Duration::from_micros(1_234_567);
-        assert_eq!(decode_compile_time(Some(&encode_compile_time(time))), time);
+        for maker in [Maker::Unknown, Maker::Here, Maker::Elsewhere] {
+            let bytes = encode_result(time, maker);
+            assert_eq!(decode_compile_time(Some(&bytes)), time);
+            assert_eq!(decode_maker(Some(&bytes)), maker);
+            assert_eq!(decode_maker(Some(&bytes[..8])), Maker::Unknown);
+        }
         assert_eq!(decode_compile_time(Some(b"odd")), Duration::ZERO);
         assert!(decode_needs_text(Some(&encode_needs_text(true))));
         assert!(!decode_needs_text(Some(&encode_needs_text(false))));

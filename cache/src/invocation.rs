@@ -8,6 +8,7 @@ mod language;
 mod names;
 mod parse;
 mod payload;
+mod redirect;
 
 #[cfg(test)]
 mod oracle;
@@ -22,6 +23,7 @@ use crate::outcome::Uncacheable;
 
 pub use crate::options::{Family, Phase};
 pub use language::Language;
+pub use redirect::Redirected;
 
 /// What parsing needs to know besides the words.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +167,8 @@ pub struct Invocation {
     pub needs_only_tokens: bool,
     /// Whether the code is for this machine's processor, whatever that is.
     pub native: bool,
+    /// Whether an output can hold the name of the main output.
+    pub names_output: bool,
     /// Whether an output holds the command line, so that no option may be added.
     pub records_command_line: bool,
     /// Whether it may be compiled on another machine, as it is.

@@ -22,6 +22,7 @@ pub mod manifest;
 
 pub mod entry;
 pub mod facts;
+pub mod mismatch;
 pub mod object;
 pub mod outputs;
 pub mod store;

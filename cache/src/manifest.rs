@@ -207,6 +207,11 @@ impl<'a> Manifest<'a> {
         bytes
     }
 
+    /// Whether bytes are a manifest of another version.
+    pub fn is_of_other_version(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|version| *version != VERSION)
+    }
+
     /// What [`Manifest::encode`] wrote; `None` for anything else.
     pub fn decode(bytes: &'a [u8]) -> Option<Manifest<'a>> {
         let mut reader = Reader(bytes);

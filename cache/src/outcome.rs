@@ -39,6 +39,8 @@ pub enum CounterKind {
     Error,
     /// Where compilers ran.
     Work,
+    /// What came of hits that were compiled again.
+    Verification,
 }
 
 counters! {
@@ -112,6 +114,14 @@ counters! {
     LocalCompile "local_compile" Work,
     /// rcache stood aside, for example because the daemon could not be reached.
     PassedThrough "passed_through" Work,
+    /// A hit was compiled again, and was the same.
+    VerifyMatch "verify_match" Verification,
+    /// A hit was compiled again, and was not the same: the result is dropped.
+    VerifyMismatch "verify_mismatch" Verification,
+    /// Two compiles of a hit differ from each other.
+    VerifyUnstable "verify_unstable" Verification,
+    /// A hit was to be compiled again, but there was no room, or it cannot be compared.
+    VerifySkipped "verify_skipped" Verification,
 }
 
 /// Why a call is not cached: the counter, and the option, file or variable that is to blame.

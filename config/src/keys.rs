@@ -2,7 +2,7 @@
 
 use crate::environment::{Lookups, XDG_CACHE_HOME};
 use crate::error::nearest;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, Share, Span};
 use crate::{CompilerCheck, Config, HostList, Level, Sloppiness, words};
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -45,6 +45,8 @@ pub enum Value {
     Bool(bool),
     /// A whole number.
     Integer(i64),
+    /// A number from 0 to 1.
+    Share(Share),
     /// Anything that is one text: sizes, spans of time, paths, names.
     Text(String),
     /// A list of texts.
@@ -57,6 +59,7 @@ impl std::fmt::Display for Value {
         match self {
             Value::Bool(value) => value.fmt(f),
             Value::Integer(value) => value.fmt(f),
+            Value::Share(value) => value.fmt(f),
             Value::Text(value) => value.fmt(f),
             Value::List(values) => values.join(" ").fmt(f),
         }
@@ -75,6 +78,7 @@ pub(crate) enum Written<'a> {
     Variable(&'a OsStr),
     Bool(bool),
     Integer(i64),
+    Fraction(f64),
     Text(Cow<'a, str>),
     List(Vec<String>),
     /// Something that no key takes, by the name of its kind.
@@ -245,6 +249,15 @@ pub const KEYS: &[Key] = &[
         |value| Value::Bool(*value)
     ),
     key!(
+        "verify_rate",
+        "0",
+        "The share of hits, from 0 to 1, that the daemon compiles again behind the build's back, at \
+         low priority, and compares; on a difference the result is dropped, logged and counted.",
+        verify_rate,
+        |given| given.share()?,
+        |value| Value::Share(*value)
+    ),
+    key!(
         "local_slots",
         "the number of cores",
         "Compiles and preprocessor runs on this machine at one time, over all builds.",
@@ -316,6 +329,7 @@ impl Config {
             disable: false,
             read_only: false,
             recache: false,
+            verify_rate: Share::NONE,
             local_slots: std::thread::available_parallelism().map_or(1, usize::from),
             remote_timeout: Duration::from_secs(300),
             idle_timeout: Some(Duration::from_secs(30 * 60)),
@@ -351,6 +365,17 @@ impl Given<'_> {
             end => format!("a whole number from {} to {end}", range.start()),
         };
         value.filter(|value| range.contains(value)).ok_or_else(|| self.not(&wanted))
+    }
+
+    fn share(&self) -> Result<Share, String> {
+        let number = match &self.written {
+            Written::Integer(value) => Some(*value as f64),
+            Written::Fraction(value) => Some(*value),
+            Written::Variable(text) => text.to_str().and_then(|text| text.trim().parse().ok()),
+            _ => None,
+        };
+        let share = number.and_then(Share::of);
+        share.ok_or_else(|| self.not("a share; write a number from 0 to 1, such as 0.001"))
     }
 
     fn size(&self) -> Result<u64, String> {
@@ -475,6 +500,7 @@ impl Given<'_> {
             Written::Variable(text) => format!("{text:?}"),
             Written::Bool(value) => value.to_string(),
             Written::Integer(value) => value.to_string(),
+            Written::Fraction(value) => value.to_string(),
             Written::Text(text) => format!("{text:?}"),
             Written::List(list) => format!("{list:?}"),
             Written::Other(kind) => (*kind).to_owned(),

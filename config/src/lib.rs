@@ -6,7 +6,7 @@
 pub mod error;
 pub mod host_list;
 pub mod units;
-mod words;
+pub mod words;
 
 pub mod environment;
 pub mod keys;
@@ -24,7 +24,7 @@ pub use error::{Place, Problem};
 pub use host_list::{Host, HostList};
 pub use keys::{KEYS, Key, Value};
 pub use load::{Loaded, Origin, Row, relevant_variables};
-pub use units::{ByteSize, Span};
+pub use units::{ByteSize, Share, Span};
 
 /// Every setting, as it is in force for one call. The field's name is the key's name, plus its unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Config {
     pub read_only: bool,
     /// Never serve from the cache, always store.
     pub recache: bool,
+    /// The share of hits that are compiled again behind the build's back, and compared.
+    pub verify_rate: Share,
     /// Compiles and preprocessor runs on this machine at one time; at least 1.
     pub local_slots: usize,
     /// The time that one remote compile may take; more than zero.

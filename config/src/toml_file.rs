@@ -66,7 +66,7 @@ fn written(value: DeValue<'_>) -> Written<'_> {
                 .map_or(Written::Other("a list that holds other things than texts"), Written::List)
         }
         DeValue::Float(value) => match value.as_str().parse::<f64>() {
-            Ok(_) => Written::Other("a number with a point"),
+            Ok(value) => Written::Fraction(value),
             Err(_) => Written::Other("a number of that form"),
         },
         DeValue::Datetime(_) => Written::Other("a date"),

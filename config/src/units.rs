@@ -1,4 +1,4 @@
-//! Sizes and spans of time as people write them: `25.0G`, `10Gi`, `30m`.
+//! Sizes, spans of time and shares as people write them: `25.0G`, `10Gi`, `30m`, `0.001`.
 
 use std::fmt;
 use std::time::Duration;
@@ -151,6 +151,40 @@ impl fmt::Display for Span {
     }
 }
 
+/// A share of all cases, from none to all, in billionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    /// No case.
+    pub const NONE: Share = Share(0);
+    /// Every case.
+    pub const ALL: Share = Share(1_000_000_000);
+
+    /// The share that a number from 0 to 1 stands for, to the billionth.
+    pub fn of(number: f64) -> Option<Share> {
+        let billionths = number * f64::from(Share::ALL.0);
+        (0.0..=1.0).contains(&number).then(|| Share(billionths.round() as u32))
+    }
+
+    /// The number from 0 to 1.
+    pub fn number(self) -> f64 {
+        f64::from(self.0) / f64::from(Share::ALL.0)
+    }
+
+    /// Whether a case belongs to the share. `random` is a number of all 64 bits.
+    pub fn takes(self, random: u64) -> bool {
+        random % u64::from(Share::ALL.0) < u64::from(self.0)
+    }
+}
+
+/// As [`Share::of`] takes it.
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
 /// A decimal number of zero or more, exactly.
 struct Number {
     digits: u128,
@@ -277,7 +311,35 @@ mod tests {
         assert_eq!(rounded(90_000_000), "1 d 1 h");
     }
 
+    #[test]
+    fn shares_are_read_and_written() {
+        for (number, written) in
+            [(0.0, "0"), (0.001, "0.001"), (0.25, "0.25"), (1e-9, "0.000000001"), (1.0, "1")]
+        {
+            assert_eq!(Share::of(number).unwrap().to_string(), written);
+        }
+        for number in [-0.1, 1.000_1, f64::NAN, f64::INFINITY] {
+            assert_eq!(Share::of(number), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_share_takes_as_many_as_it_says() {
+        let taken = |share: Share| (0..1000).filter(|n| share.takes(n * 1_000_000)).count();
+        assert_eq!(taken(Share::NONE), 0);
+        assert_eq!(taken(Share::ALL), 1000);
+        assert_eq!(taken(Share::of(0.25).unwrap()), 250);
+        assert!(Share::of(0.001).unwrap().takes(0) && !Share::NONE.takes(0));
+        assert!(Share::ALL.takes(u64::MAX));
+    }
+
     proptest! {
+        #[test]
+        fn any_share_survives_writing(billionths in 0..=1_000_000_000u32) {
+            let share = Share(billionths);
+            prop_assert_eq!(Share::of(share.to_string().parse().unwrap()), Some(share));
+        }
+
         #[test]
         fn any_size_survives_writing(size in any::<u64>()) {
             let size = size >> 1;

@@ -1,7 +1,7 @@
 //! Splits a command into words as a POSIX shell would, without expanding anything.
 
 /// The words of `text`; the error says what is wrong with it.
-pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
+pub fn split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut rest = text.chars();
@@ -30,7 +30,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// Writes words so that [`split`] gives them back.
-pub(crate) fn join(words: &[String]) -> String {
+pub fn join(words: &[String]) -> String {
     let quoted = words.iter().map(|word| {
         let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
         if !word.is_empty() && word.chars().all(plain) {

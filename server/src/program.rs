@@ -1,6 +1,7 @@
 //! Running a program for the daemon, in the caller's process: Ctrl-C, nice, ulimit, cgroups and the jobserver keep their meaning.
 
 use crate::launcher_protocol::{Run, ToDaemon, descriptor_mark};
+use rustix::termios::Winsize;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -61,7 +62,8 @@ pub fn run(order: &Run, descriptors: Vec<OwnedFd>) -> io::Result<Ran> {
     for extra in &extras {
         rustix::io::fcntl_setfd(extra, rustix::io::FdFlags::empty())?;
     }
-    let pseudo_terminal = if order.terminal { Some(PseudoTerminal::open()?) } else { None };
+    let size = || rustix::termios::tcgetwinsize(io::stderr()).ok();
+    let pseudo_terminal = if order.terminal { Some(PseudoTerminal::open(size())?) } else { None };
     let mut command = Command::new(&order.program);
     command
         .args(order.arguments.iter().map(|argument| place_descriptors(argument, &extras)))
@@ -128,15 +130,16 @@ fn wait(process: u32) -> (i32, libc::rusage) {
 
 /// A terminal of the caller's width, so that the compiler prints colours, links and carets as it
 /// would without rcache.
-struct PseudoTerminal {
+pub(crate) struct PseudoTerminal {
     our_side: File,
-    program_side: File,
+    /// What the program is to have as standard error.
+    pub program_side: File,
 }
 
 impl PseudoTerminal {
-    fn open() -> io::Result<PseudoTerminal> {
+    pub fn open(size: Option<Winsize>) -> io::Result<PseudoTerminal> {
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        use rustix::termios::{OutputModes, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+        use rustix::termios::{OutputModes, tcgetattr, tcsetattr, tcsetwinsize};
         let our_side = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&our_side)?;
         unlockpt(&our_side)?;
@@ -149,14 +152,14 @@ impl PseudoTerminal {
         let mut attributes = tcgetattr(&program_side)?;
         attributes.output_modes -= OutputModes::OPOST;
         tcsetattr(&program_side, rustix::termios::OptionalActions::Now, &attributes)?;
-        if let Ok(size) = tcgetwinsize(io::stderr()) {
+        if let Some(size) = size {
             tcsetwinsize(&program_side, size)?;
         }
         Ok(PseudoTerminal { our_side: File::from(our_side), program_side })
     }
 
     /// Copies until the last process that holds the program's side has closed it (EIO).
-    fn copy_to(mut self, file: &mut File) {
+    pub fn copy_to(mut self, file: &mut File) {
         drop(self.program_side);
         let mut block = [0; 16 << 10];
         while let Ok(count) = self.our_side.read(&mut block) {

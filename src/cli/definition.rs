@@ -13,6 +13,7 @@ pub const SUBCOMMANDS: &[&str] = &[
     "zero",
     "clear",
     "trim",
+    "verify",
     "config",
     "daemon",
     "worker",
@@ -55,7 +56,8 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
-        .subcommands([plain("clear", "Remove every cached result"), trim(), settings(), daemon()])
+        .subcommands([plain("clear", "Remove every cached result"), trim(), verify()])
+        .subcommands([settings(), daemon()])
         .subcommands([
             worker(),
             hosts(),
@@ -102,6 +104,42 @@ fn trim() -> Command {
                 .help("Remove what was not used for this long, such as 12h or 30d"),
         )
         .after_help("Example:\n  rcache trim --older-than 14d")
+}
+
+const VERIFY_NOTES: &str = "\
+Every file of the store is read: its form, its checksum, all that is packed in it. What is damaged is
+removed; it would not have been served. This may run beside builds.
+
+With --all, each call of compile_commands.json whose result is cached is compiled again and compared, as
+the setting verify_rate does it for a share of the hits of a build. A result that proves wrong is
+dropped, and both sides are kept below verify-mismatch in the cache folder. Run it with the build's
+variables; RCACHE_VERIFY_RATE=1 verifies the hits of a build that writes no such file.
+
+The exit status is 1 when something was damaged, missing or different.
+
+Examples:
+  rcache verify
+  cmake -B build -DCMAKE_EXPORT_COMPILE_COMMANDS=ON …
+  rcache verify --all --commands build/compile_commands.json";
+
+fn verify() -> Command {
+    plain("verify", "Check every stored result, and on request against the compiler")
+        .arg(
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .help("Also compile again what is cached, and compare"),
+        )
+        .arg(
+            Arg::new("commands")
+                .long("commands")
+                .value_name("FILE")
+                .default_value("compile_commands.json")
+                .value_parser(value_parser!(PathBuf))
+                .help("With --all: the calls, as CMake, ninja -t compdb and bear write them"),
+        )
+        .arg(json())
+        .after_help(VERIFY_NOTES)
 }
 
 fn settings() -> Command {

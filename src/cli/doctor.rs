@@ -24,6 +24,8 @@ pub fn run() -> Outcome {
     let status = server::client::ask(json!({ "command": "status" }), true);
     findings.push(checks::daemon(status.map_err(|error| describe(&error))));
     findings.extend(checks::cache_folder(&loaded.config));
+    let stats = server::client::ask(json!({ "command": "stats" }), true);
+    findings.extend(checks::verification(&loaded.config, stats.ok().as_ref()));
     findings.extend(checks::compilers(&crate::find_compiler::search_path()));
 
     let asked = server::client::ask(json!({ "command": "hosts" }), true);

@@ -15,6 +15,7 @@ mod signals;
 mod stats;
 mod store;
 mod top;
+mod verify;
 mod worker;
 
 use config::{Config, Environment, Loaded};
@@ -52,6 +53,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "zero" => store::zero(),
         "clear" => store::clear(),
         "trim" => store::trim(options),
+        "verify" => verify::run(options),
         "config" => settings::run(options),
         "daemon" => daemon::run(options),
         "worker" => worker::run(options),

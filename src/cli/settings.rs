@@ -54,6 +54,7 @@ fn as_json(rows: &[Row]) -> serde_json::Value {
         let value = match &row.value {
             Value::Bool(value) => json!(value),
             Value::Integer(value) => json!(value),
+            Value::Share(value) => json!(value.number()),
             Value::Text(value) => json!(value),
             Value::List(values) => json!(values),
         };

@@ -38,6 +38,7 @@ fn render(stats: &Value, now: u64, style: Style) -> String {
         screen.of_kind(CounterKind::Uncacheable, "not cached", Paint::Bold),
         screen.of_kind(CounterKind::Error, "errors", Paint::Red),
         screen.work(),
+        screen.verification(),
         screen.store(),
         screen.hosts(),
     ] {
@@ -186,6 +187,33 @@ impl Stats<'_> {
         for (label, time) in [("compile time saved", saved), ("compile time spent", spent)] {
             if !time.is_zero() {
                 let _ = writeln!(shown, "  {label:LABEL$}{:>NUMBER$}", Span(time).rounded());
+            }
+        }
+        shown
+    }
+
+    /// What came of the hits that were compiled again.
+    fn verification(&self) -> String {
+        let mismatches = self.counter(Counter::VerifyMismatch);
+        let paint = if mismatches > 0 { Paint::Red } else { Paint::Bold };
+        let sum = self.sum(CounterKind::Verification);
+        if sum == 0 {
+            return String::new();
+        }
+        let mut shown = self.heading("hits compiled again", sum, paint);
+        let skipped = self.culprits(Counter::VerifySkipped.name());
+        for (counter, label, rest) in [
+            (
+                Counter::VerifyMismatch,
+                "not the same",
+                "dropped; `rcache doctor` says where both are",
+            ),
+            (Counter::VerifyMatch, "the same", ""),
+            (Counter::VerifyUnstable, "unstable", "two compiles differ from each other"),
+            (Counter::VerifySkipped, "skipped", skipped.as_str()),
+        ] {
+            if self.counter(counter) > 0 {
+                shown += &self.line(label, self.counter(counter), rest);
             }
         }
         shown

@@ -5,7 +5,7 @@ use crate::support::{
 };
 use serde_json::Value;
 
-/// Every counter that CONTRACT.md names.
+/// Every counter that CONTRACT.md names, and those of verification.
 const COUNTERS: &str = "direct_cache_hit preprocessed_cache_hit cache_miss direct_cache_miss \
     preprocessed_cache_miss called_for_link called_for_preprocessing multiple_source_files \
     no_input_file unsupported_source_language unsupported_compiler_option bad_compiler_arguments \
@@ -14,12 +14,12 @@ const COUNTERS: &str = "direct_cache_hit preprocessed_cache_hit cache_miss direc
     missing_cache_file modified_input_file bad_input_file internal_error disabled recache \
     unsupported_environment_variable unsupported_code_directive autoconf_test \
     compiler_produced_no_output compiler_produced_stdout remote_compile remote_failed \
-    local_compile passed_through";
+    local_compile passed_through verify_match verify_mismatch verify_unstable verify_skipped";
 
-/// Every setting that CONTRACT.md names.
+/// Every setting that CONTRACT.md names, and `verify_rate`.
 const SETTINGS: &str = "cache_dir max_size max_files compression compression_level prefix_command \
     hosts direct_mode base_dir hash_dir sloppiness compiler_check namespace ignore_options \
-    extra_files_to_hash disable read_only recache local_slots remote_timeout idle_timeout log_file \
+    extra_files_to_hash disable read_only recache verify_rate local_slots remote_timeout idle_timeout log_file \
     log_level";
 
 fn project() -> Project {
@@ -212,8 +212,9 @@ fn version_help_and_wrong_words() {
     let version = cache.rcache("--version").success().out();
     assert!(version.starts_with("rcache ") && version.contains(env!("CARGO_PKG_VERSION")));
     let help = cache.rcache("--help").success().out();
-    for word in ["stats", "zero", "clear", "trim", "config", "daemon", "explain", "link", "doctor"]
-    {
+    for word in [
+        "stats", "zero", "clear", "trim", "verify", "config", "daemon", "explain", "link", "doctor",
+    ] {
         assert!(help.contains(word), "{word} in {help}");
         assert!(cache.rcache(&format!("{word} --help")).ok(), "{word} --help");
     }

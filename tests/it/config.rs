@@ -60,6 +60,7 @@ fn unknown_key() {
 fn wrong_type() {
     bad(b"\n\nmax_files = \"many\"\n", &["max_files", "3"]);
     bad(b"compression = 1\n", &["compression", "1"]);
+    bad(b"\nverify_rate = 1.5\n", &["verify_rate", "2", "1.5", "0.001"]);
     bad(b"hosts = \"one\\ttwo\"\nsloppiness = 4\n", &["sloppiness", "2"]);
 }
 

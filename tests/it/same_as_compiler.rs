@@ -1,4 +1,4 @@
-//! The golden check over combinations of options: cold and warm, all that the compiler leaves.
+//! The golden check over combinations of options: cold, warm and verified, all that the compiler leaves.
 
 use crate::support::{Cache, Call, Project, compilers, same_as_compiler};
 
@@ -46,7 +46,7 @@ fn project() -> Project {
 /// Each line behind both C compilers: right, cached, and a direct hit when warm.
 #[track_caller]
 fn cached(what: &str, lines: &[&str]) {
-    let (project, cache) = (project(), Cache::new());
+    let (project, cache) = (project(), Cache::verifying());
     for family in compilers(what) {
         for line in lines {
             let line = format!("{} {line}", family.c);
@@ -57,12 +57,15 @@ fn cached(what: &str, lines: &[&str]) {
             assert!(stored.contains(&cold.as_str()), "{line}: {cold}");
         }
     }
+    let stats = cache.stats();
+    let (verified, skipped) = (stats.get("verify_match"), stats.get("verify_skipped"));
+    assert!(verified > 3 * skipped, "{what}: verified {verified}, skipped {skipped}: {stats:?}");
 }
 
 /// Each line behind both C compilers: right, however the call ends.
 #[track_caller]
 fn right(what: &str, lines: &[&str]) {
-    let (project, cache) = (project(), Cache::new());
+    let (project, cache) = (project(), Cache::verifying());
     for family in compilers(what) {
         for line in lines {
             same_as_compiler(&project, &cache, format!("{} {line}", family.c));
@@ -72,7 +75,7 @@ fn right(what: &str, lines: &[&str]) {
 
 #[test]
 fn dependency_options_in_all_combinations() {
-    let (project, cache) = (project(), Cache::new());
+    let (project, cache) = (project(), Cache::verifying());
     for family in compilers("dependency_options_in_all_combinations") {
         for mode in ["-MD", "-MMD"] {
             for bits in 0..16 {
@@ -294,7 +297,7 @@ fn kinds_of_output() {
 
 #[test]
 fn languages() {
-    let (project, cache) = (project(), Cache::new());
+    let (project, cache) = (project(), Cache::verifying());
     project.write("objective.m", "int objective(void) { return 1; }\n");
     project.write("plain.txt", C);
     for family in compilers("languages") {
@@ -501,7 +504,7 @@ fn response_files() {
             "-c a.c @quotes.rsp",
         ],
     );
-    let (project, cache) = (project(), Cache::new());
+    let (project, cache) = (project(), Cache::verifying());
     project.write("all.rsp", "-c\na.c\t-o  'sub/from rsp.o' -MD\n");
     project.write("quotes.rsp", "-c a.c \"-DA=\\\"x\\\"\" '-DB=\"y z\"' -DC=\\ d -DE='f'g\"h\"");
     project.write("loop.rsp", "-c a.c @loop.rsp");
@@ -544,7 +547,7 @@ fn output_over_what_is_there() {
                 p.symlink("sub/target.d", "a.d");
             }),
         ] {
-            let (project, cache) = (project(), Cache::new());
+            let (project, cache) = (project(), Cache::verifying());
             prepare(&project);
             same_as_compiler(&project, &cache, format!("{} -c a.c -MD", family.c));
             let errors = Call::from(format!("{} -c bad.c -o a.o -MD", family.c));
@@ -558,7 +561,7 @@ fn output_over_what_is_there() {
 fn hard_linked_output_is_not_written_through() {
     // gcc's assembler unlinks the old object; a hit must treat the other name as the compiler does.
     for family in compilers("hard_linked_output_is_not_written_through") {
-        let (project, cache) = (project(), Cache::new());
+        let (project, cache) = (project(), Cache::verifying());
         let call = Call::from(format!("{} -c a.c", family.c));
         let linked = |run: &dyn Fn()| {
             project.write("a.o", "old");
@@ -579,7 +582,7 @@ fn hard_linked_output_is_not_written_through() {
 #[test]
 fn a_delivered_object_is_the_users_own() {
     // Writing into a delivered object must not reach the store.
-    let (project, cache) = (project(), Cache::new());
+    let (project, cache) = (project(), Cache::verifying());
     cache.compile(&project, "gcc -c a.c").success();
     cache.compile(&project, "gcc -c a.c").success();
     let wanted = project.read("a.o");
@@ -591,7 +594,7 @@ fn a_delivered_object_is_the_users_own() {
 #[test]
 fn umask_counts_for_outputs() {
     for family in compilers("umask_counts_for_outputs") {
-        let (project, cache) = (project(), Cache::new());
+        let (project, cache) = (project(), Cache::verifying());
         for mask in [0o022, 0o077, 0o002, 0o000, 0o027] {
             let call = Call::from(format!("{} -c a.c -MD", family.c)).umask(mask);
             same_as_compiler(&project, &cache, call);
@@ -601,7 +604,7 @@ fn umask_counts_for_outputs() {
 
 #[test]
 fn cplusplus_of_many_standards() {
-    let (project, cache) = (project(), Cache::new());
+    let (project, cache) = (project(), Cache::verifying());
     for family in compilers("cplusplus_of_many_standards") {
         for line in [
             "-c a.cc",
@@ -621,7 +624,7 @@ fn cplusplus_of_many_standards() {
 #[test]
 fn precompiled_headers_stay_right() {
     for family in compilers("precompiled_headers_stay_right") {
-        let (project, cache) = (project(), Cache::new());
+        let (project, cache) = (project(), Cache::verifying());
         same_as_compiler(&project, &cache, format!("{} -x c-header a.h -o a.h.gch", family.c));
         project.plain(format!("{} -x c-header a.h -o a.h.gch", family.c).as_str()).success();
         same_as_compiler(&project, &cache, format!("{} -c a.c -include a.h", family.c));

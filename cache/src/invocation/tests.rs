@@ -418,3 +418,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_redirected_call_differs_in_names_that_do_not_count() {
+    let folder = Path::new("/s");
+    for (line, words) in [
+        ("-c x.c", "-o /s/main/x.o -c x.c"),
+        ("-g -c src/x.c -o out/y", "-o /s/main/y -g -c src/x.c"),
+        ("-MD -c x.c -o out/x.o", "-MF /s/depfile/x.d -o /s/main/x.o -MQ out/x.o -MD -c x.c"),
+        ("-S x.c -MD", "-MF /s/depfile/x.d -o /s/main/x.s -MQ x.o -S x.c -MD"),
+        ("-c x.c -MMD -MFout/d -MT one", "-MF /s/depfile/d -o /s/main/x.o -c x.c -MMD -MT one"),
+        ("-c x.c -Wp,-MMD,d", "-o /s/main/x.o -c x.c -Wp,-MMD,/s/depfile/d"),
+        ("-fsyntax-only x.c", "-fsyntax-only x.c"),
+    ] {
+        let redirected = gcc(line).redirected(folder).unwrap();
+        assert_eq!(text(&redirected.words), words, "{line}");
+        let again = gcc(words);
+        assert!(again.output.iter().all(|path| path.starts_with(folder)), "{line}");
+        assert!(again.depfile.iter().all(|depfile| depfile.path.starts_with(folder)), "{line}");
+        assert_eq!(again.source, gcc(line).source);
+        // Where the rule may name the output, its name counts; it is then given by -MQ.
+        if again.depfile.iter().all(|depfile| depfile.has_explicit_target && !words.contains("-MQ"))
+        {
+            assert_eq!(key(&again), key(&gcc(line)), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_names_its_output_cannot_be_redirected() {
+    for line in
+        ["--coverage", "-g -gsplit-dwarf", "-frecord-gcc-switches", "-fstack-usage", "-flto"]
+    {
+        let call = gcc(&format!("-c x.c {line}"));
+        assert!(call.redirected(Path::new("/s")).is_err(), "{line}");
+    }
+    let handed_on = gcc("-c x.c -Wp,-MD,x.d");
+    assert!(handed_on.redirected(Path::new("/a,b")).is_err());
+}

@@ -49,6 +49,26 @@ impl Drop for Temporary {
     }
 }
 
+/// A folder of its own; it goes when it is dropped.
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::debug!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
 impl Blobs {
     pub fn new(folder: &Path) -> Blobs {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -217,6 +237,13 @@ impl Blobs {
 
     pub fn index(&self) -> PathBuf {
         self.folder.join("index.sqlite")
+    }
+
+    pub fn create_scratch(&self) -> io::Result<Scratch> {
+        create_folder(&self.temp())?;
+        let path = self.temp().join(self.fresh_name());
+        DirBuilder::new().mode(FOLDER_MODE).create(&path)?;
+        Ok(Scratch { path })
     }
 
     fn create_temporary(&self) -> io::Result<(File, Temporary)> {

@@ -4,7 +4,7 @@
 //! <cache folder>/
 //!   CACHEDIR.TAG        tells backup programs to leave the folder out
 //!   store/ab/<hex key>  one blob for each entry (see `entry.rs`), by the first byte of its key
-//!   tmp/                blobs that are being written; renamed into store/ when whole
+//!   tmp/                blobs that are being written; renamed into store/ when whole; scratch folders
 //!   trash/              what `clear` and repairs took out of sight; removed in the background
 //!   index.sqlite        rows, totals and counters (see `index.rs`), with -wal and -shm
 //! ```
@@ -17,6 +17,7 @@
 //! Locks are taken in the order walk, index, pending, uses, counters.
 
 mod blobs;
+mod check;
 mod evict;
 mod index;
 mod pending;
@@ -38,6 +39,8 @@ use self::repair::{WALK_PERIOD, Walk};
 use crate::entry::{Damage, Entry, Stored};
 use crate::hasher::Digest;
 
+pub use self::blobs::Scratch;
+pub use self::check::{Blob, Checker};
 pub use self::evict::LOW_WATER_PERCENT;
 
 /// How many manifests of one source [`Store::manifests_of_source`] names.
@@ -58,6 +61,8 @@ pub struct Store {
     walk: Mutex<Walk>,
     /// Blobs and index have to be compared from the start.
     walk_wanted: AtomicBool,
+    /// Entries of the index whose blobs were not there.
+    lost: AtomicU64,
     /// Orders saves and uses.
     ticks: AtomicU64,
 }
@@ -124,17 +129,6 @@ pub struct Evicted {
     pub bytes: u64,
 }
 
-/// What a check of all blobs found so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// Blobs read.
-    pub entries: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Blobs that were damaged; they are removed.
-    pub damaged: u64,
-}
-
 /// Why the store could not do something. None of these concerns an answer.
 #[derive(Debug)]
 pub enum StoreError {
@@ -197,6 +191,7 @@ impl Store {
             counters: Mutex::default(),
             walk: Mutex::default(),
             walk_wanted: AtomicBool::new(true),
+            lost: AtomicU64::new(0),
             ticks: AtomicU64::new(1),
         };
         let opened = store.with_index(|index| {
@@ -422,25 +417,21 @@ impl Store {
         self.blobs.for_each_key(visit);
     }
 
-    /// Reads every blob and removes those that are damaged. `progress` is called after each.
-    pub fn verify(&self, mut progress: impl FnMut(Verified)) -> Verified {
-        let mut verified = Verified::default();
-        self.for_each_key(|key| {
-            let Ok(found) = self.blobs.read(key) else {
-                return;
-            };
-            verified.entries += 1;
-            verified.bytes += found.bytes.len() as u64;
-            if Entry::decode(key, &found.bytes).is_err() {
-                verified.damaged += 1;
-                let mut pending = lock(&self.pending);
-                if let Some(bytes) = self.blobs.remove_found(key, &found) {
-                    pending.removed(key, bytes);
-                }
-            }
-            progress(verified);
-        });
-        verified
+    /// Removes the entry under a key, unless another has taken its place. Whether it was removed.
+    pub fn remove(&self, key: Digest, entry: &Entry) -> bool {
+        let Ok(found) = self.blobs.read(key) else { return false };
+        if Entry::decode(key, &found.bytes).as_ref() != Ok(entry) {
+            return false;
+        }
+        let mut pending = lock(&self.pending);
+        let removed = self.blobs.remove_found(key, &found);
+        removed.inspect(|bytes| pending.removed(key, *bytes)).is_some()
+    }
+
+    /// A folder for files that belong to no entry, empty; it goes when it is dropped.
+    pub fn scratch(&self) -> Result<Scratch, StoreError> {
+        let made = self.blobs.create_scratch();
+        made.map_err(|source| StoreError::File { path: self.blobs.temp(), source })
     }
 
     fn tick(&self) -> u64 {

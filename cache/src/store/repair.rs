@@ -184,7 +184,7 @@ impl Store {
         Ok(())
     }
 
-    fn reconcile_shard(&self, shard: u8) -> Result<(), StoreError> {
+    pub(super) fn reconcile_shard(&self, shard: u8) -> Result<(), StoreError> {
         let summary = self.with_index(|index| {
             let rows = index.entries_of_shard(shard)?;
             let blobs = match self.blobs.blobs_of_shard(shard) {
@@ -202,7 +202,9 @@ impl Store {
                 unknown_blobs.into_iter().filter_map(|key| self.adopt(key)).collect();
             let dropped: Vec<Digest> =
                 empty_rows.into_iter().filter(|&key| self.is_lost(key)).collect();
-            index.reconcile(&adopted, &dropped).map(Some)
+            let summary = index.reconcile(&adopted, &dropped)?;
+            self.lost.fetch_add(dropped.len() as u64, Ordering::Relaxed);
+            Ok(Some(summary))
         })?;
         if let Some(summary) = summary {
             lock(&self.pending).set_indexed(&summary);
@@ -292,7 +294,7 @@ fn remove_trash(trash: &Path, count: usize) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// Removes temporary files whose writers must be dead.
+/// Removes temporary files and folders whose writers must be dead.
 fn remove_stale(temp: &Path, now: SystemTime) {
     let Ok(files) = fs::read_dir(temp) else {
         return;
@@ -301,7 +303,11 @@ fn remove_stale(temp: &Path, now: SystemTime) {
         let modified = file.metadata().and_then(|metadata| metadata.modified());
         let age = modified.map(|modified| now.duration_since(modified).unwrap_or_default());
         if age.is_ok_and(|age| age > TEMP_AGE_MAX) {
-            let _ = fs::remove_file(file.path());
+            let is_folder = file.file_type().is_ok_and(|kind| kind.is_dir());
+            let _ = match is_folder {
+                true => fs::remove_dir_all(file.path()),
+                false => fs::remove_file(file.path()),
+            };
         }
     }
 }

@@ -633,21 +633,82 @@ fn two_processes_share_a_folder() {
 }
 
 #[test]
-fn verify_finds_what_is_damaged() {
+fn a_check_finds_what_is_damaged() {
     let scene = Scene::with_entries(20);
-    for number in [3, 8] {
-        fs::write(scene.blob(number), "damaged").unwrap();
-    }
-    let mut calls = 0;
-    let verified = scene.verify(|_| calls += 1);
-    assert_eq!((verified.entries, verified.damaged, calls), (20, 2, 20));
-    assert_eq!(scene.verify(|_| ()).damaged, 0);
-    scene.flush(at(200));
-    assert_eq!(scene.totals().files, 18);
-    let mut keys = Vec::new();
-    scene.for_each_key(|key| keys.push(key));
+    let whole = fs::read(scene.blob(3)).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    fs::write(scene.blob(3), flipped).unwrap();
+    fs::write(scene.blob(8), &whole[..whole.len() - 1]).unwrap();
+    fs::write(scene.blob(9), "damaged").unwrap();
+    let mut other = fs::read(scene.blob(10)).unwrap();
+    other[8] = 99;
+    fs::write(scene.blob(10), other).unwrap();
+    fs::remove_file(scene.blob(11)).unwrap();
+
+    let checker = Checker::new(&scene.path(""));
+    let keys = checker.keys();
     assert!(keys.is_sorted());
-    assert_eq!(keys.len(), 18);
+    assert_eq!(keys.len(), 19);
+    let bad: Vec<(Digest, Blob)> = keys
+        .iter()
+        .map(|&key| (key, checker.check(key)))
+        .filter(|(_, blob)| !matches!(blob, Blob::Sound { .. }))
+        .collect();
+    assert_eq!(bad.len(), 4, "{bad:?}");
+    assert!(bad.iter().any(|(at, blob)| *at == key(10) && matches!(blob, Blob::Outdated { .. })));
+    assert_eq!(checker.check(key(11)), Blob::Gone);
+    assert_eq!(checker.keys().len(), 19, "looking changes nothing");
+
+    // Another entry has taken the place of one that was found damaged.
+    scene.save(3);
+    assert!(matches!(scene.recheck(key(3)), (Blob::Sound { .. }, false)));
+    for (at, blob) in bad.into_iter().filter(|(at, _)| *at != key(3)) {
+        assert_eq!(scene.recheck(at), (blob, true));
+        assert_eq!(scene.recheck(at), (Blob::Gone, false));
+    }
+    scene.flush(at(200));
+    (0..Store::SHARDS).for_each(|shard| scene.find_lost(shard as u8).unwrap());
+    assert_eq!((scene.take_lost(), scene.take_lost()), (1, 0));
+    assert_eq!(scene.totals().files, 16);
+    scene.assert_totals_match_files();
+}
+
+#[test]
+fn a_manifest_that_says_nothing_is_damaged() {
+    let scene = Scene::new();
+    let saved = |number: u64, bytes: &[u8]| {
+        let mut entry = Entry::default();
+        entry.push(PartKind::Manifest, bytes.to_vec());
+        Store::save(&scene, key(number), &entry, MANIFEST).unwrap();
+        scene.recheck(key(number)).0
+    };
+    let sound = crate::manifest::Manifest::default().encode();
+    assert!(matches!(saved(1, &sound), Blob::Sound { .. }));
+    assert!(matches!(saved(2, &sound[..2]), Blob::Damaged { .. }));
+    assert!(matches!(saved(3, &[99, 1, 2]), Blob::Outdated { .. }));
+}
+
+#[test]
+fn one_entry_is_removed_and_not_the_one_that_took_its_place() {
+    let scene = Scene::with_entries(3);
+    assert!(!scene.remove(key(1), &entry(2)));
+    assert!(scene.remove(key(1), &entry(1)));
+    assert!(!scene.remove(key(1), &entry(1)));
+    scene.flush(at(200));
+    assert_eq!(scene.totals().files, 2);
+    scene.assert_totals_match_files();
+}
+
+#[test]
+fn a_scratch_folder_goes_with_its_owner() {
+    let scene = Scene::new();
+    let scratch = scene.scratch().unwrap();
+    fs::write(scratch.path().join("a.o"), "x").unwrap();
+    let path = scratch.path().to_owned();
+    assert!(path.starts_with(scene.path("tmp")));
+    drop(scratch);
+    assert!(!path.exists());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Settings as people write them, and what they are told when something is wrong.
 
 use super::*;
-use crate::{CompilerCheck, HostList, Level, Sloppiness};
+use crate::{CompilerCheck, HostList, Level, Share, Sloppiness};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -95,6 +95,7 @@ fn every_key_is_read_from_a_file() {
         disable = true
         read_only = true
         recache = true
+        verify_rate = 0.001
         local_slots = 3
         remote_timeout = "1.5m"
         idle_timeout = 0
@@ -122,6 +123,7 @@ fn every_key_is_read_from_a_file() {
         disable: true,
         read_only: true,
         recache: true,
+        verify_rate: Share::of(0.001).unwrap(),
         local_slots: 3,
         remote_timeout: Duration::from_secs(90),
         idle_timeout: None,
@@ -153,6 +155,7 @@ fn every_key_is_read_from_its_variable() {
         ("DISABLE", "yes", "true"),
         ("READ_ONLY", "1", "true"),
         ("RECACHE", "true", "true"),
+        ("VERIFY_RATE", " 1e-3 ", "0.001"),
         ("LOCAL_SLOTS", "12", "12"),
         ("REMOTE_TIMEOUT", "20", "20s"),
         ("IDLE_TIMEOUT", "2d", "2d"),
@@ -217,6 +220,17 @@ fn a_problem_names_file_line_key_and_remedy() {
             "compression_level = 20",
             "rcache.toml:1: compression_level: 20 is not a whole number from -5 to 19",
         ),
+        (
+            "verify_rate = 1.5",
+            "rcache.toml:1: verify_rate: 1.5 is not a share; write a number from 0 to 1, such as \
+             0.001",
+        ),
+        (
+            "verify_rate = \"often\"",
+            "rcache.toml:1: verify_rate: \"often\" is not a share; write a number from 0 to 1, \
+             such as 0.001",
+        ),
+        ("max_files = 1.5", "rcache.toml:1: max_files: 1.5 is not a whole number from 0 up"),
         ("max_files = -1", "rcache.toml:1: max_files: -1 is not a whole number from 0 up"),
         ("local_slots = 0", "rcache.toml:1: local_slots: 0 is not a whole number from 1 to 10000"),
         (

@@ -2,9 +2,11 @@
 
 use super::conversation::Conversation;
 use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
-use super::{Cache, Daemon, bookkeeping, explain, hosts};
+use super::{Cache, Daemon, bookkeeping, explain, hosts, verify};
 use crate::launcher_protocol::{BUILD, Caller, ToLauncher};
+use cache::hasher::Digest;
 use cache::outcome::Counter;
+use cache::store::{Blob, Store};
 use config::{Config, Environment};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -44,8 +46,10 @@ fn choose(
         // Statistics right after a compile count that compile.
         _ => daemon.finishing.wait(),
     }
-    if command == "explain" {
-        return explain::explain(daemon, conversation, caller, question);
+    match command {
+        "explain" => return explain::explain(daemon, conversation, caller, question),
+        "recompile" => return verify::answer(daemon, conversation, caller, question),
+        _ => {}
     }
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
@@ -53,8 +57,10 @@ fn choose(
         let folder = config.cache_dir.display();
         return Ok(json!({ "error": format!("the cache folder {folder} cannot be used") }));
     };
-    if command == "hosts" {
-        return hosts::ask(daemon, conversation, caller, &cache, config);
+    match command {
+        "hosts" => return hosts::ask(daemon, conversation, caller, &cache, config),
+        "verify" => return confirm(conversation, &cache, question),
+        _ => {}
     }
     let result = match command {
         "top" => Ok(top(daemon, &cache, config)),
@@ -83,6 +89,7 @@ fn status(daemon: &Daemon) -> Value {
         // The question itself is one of the active calls.
         "active": daemon.activity.active.load(Ordering::SeqCst).saturating_sub(1),
         "in_flight": daemon.in_flight.count(),
+        "verifying": daemon.verifier.load(),
         "slots_used": slots_used,
         "slots_waiting": slots_waiting,
         "slots_used_most": daemon.slots.used_most(),
@@ -178,6 +185,39 @@ fn clear(cache: &Cache) -> Result<Value, cache::store::StoreError> {
     let totals = cache.store.totals();
     cache.store.clear()?;
     Ok(json!({ "removed_files": totals.files, "removed_bytes": totals.bytes }))
+}
+
+/// Answers `{"command":"verify","keys":[key…],"lost":bool}`: looks once more at blobs that seemed to
+/// be damaged, removes those that are, and on request finds the entries whose blobs are gone.
+fn confirm(conversation: &mut Conversation, cache: &Cache, question: &Value) -> io::Result<Value> {
+    let keys = question["keys"].as_array().into_iter().flatten();
+    let keys = keys.filter_map(|key| key.as_str().and_then(Digest::from_hex));
+    let (mut damaged, mut outdated, mut removed) = (Vec::new(), 0, 0);
+    for key in keys {
+        let (blob, is_removed) = cache.store.recheck(key);
+        removed += u64::from(is_removed);
+        match blob {
+            Blob::Damaged { why, .. } => {
+                damaged.push(json!({ "key": key.to_string(), "why": why, "removed": is_removed }));
+            }
+            Blob::Outdated { .. } => outdated += 1,
+            Blob::Sound { .. } | Blob::Gone => {}
+        }
+        conversation.still_waiting()?;
+    }
+    let mut lost = 0;
+    // What waits in memory has no row yet.
+    bookkeeping::flush_cache(cache);
+    if question["lost"].as_bool().unwrap_or(false) {
+        for shard in 0..Store::SHARDS {
+            if let Err(error) = cache.store.find_lost(shard as u8) {
+                return Ok(json!({ "error": error.to_string() }));
+            }
+            conversation.still_waiting()?;
+        }
+        lost = cache.store.take_lost();
+    }
+    Ok(json!({ "damaged": damaged, "outdated": outdated, "removed": removed, "lost": lost }))
 }
 
 fn trim(cache: &Cache, question: &Value) -> Result<Value, cache::store::StoreError> {

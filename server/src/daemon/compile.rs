@@ -11,7 +11,7 @@ use super::remember::{self, Judged};
 use super::start::Start;
 use super::text::{self, Text};
 use super::unit::{Call, Unit};
-use super::{Cache, Daemon};
+use super::{Cache, Daemon, verify};
 use crate::in_flight::{Ticket, Turn};
 use crate::launcher_protocol::{Run, ToLauncher, descriptor_mark};
 use cache::entry::PartKind;
@@ -20,12 +20,13 @@ use cache::outcome::{Counter, Uncacheable};
 use config::{Config, Environment};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 /// What the compiler complains about where it cannot open the descriptors that we gave it.
 const DESCRIPTOR_FOLDER: &[u8] = b"/proc/self/fd/";
 
 /// Serves one call. An error means that the launcher is gone.
-pub fn serve(daemon: &Daemon, conversation: &mut Conversation, call: &Call) -> io::Result<()> {
+pub fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation, call: &Call) -> io::Result<()> {
     let found = daemon.settings.find(&Environment::new(&call.caller.environment));
     let config = &found.loaded.config;
     if found.fresh {
@@ -37,7 +38,11 @@ pub fn serve(daemon: &Daemon, conversation: &mut Conversation, call: &Call) -> i
         return conversation.send(&ToLauncher::StepAside);
     };
     match steps(daemon, conversation, call, config, &cache) {
-        Ok(()) => Ok(()),
+        Ok(Served::Compiled) => Ok(()),
+        Ok(Served::FromStore) => {
+            verify::consider(daemon, &cache, call, &found.loaded);
+            Ok(())
+        }
         Err(Stop::Gone(error)) => Err(error),
         Err(Stop::CompileFailed) => {
             cache.counts.add(Counter::CompileFailed);
@@ -51,13 +56,19 @@ pub fn serve(daemon: &Daemon, conversation: &mut Conversation, call: &Call) -> i
     }
 }
 
+/// How a call was served.
+enum Served {
+    FromStore,
+    Compiled,
+}
+
 fn steps(
     daemon: &Daemon,
     conversation: &mut Conversation,
     call: &Call,
     config: &Config,
     cache: &Cache,
-) -> Result<(), Stop> {
+) -> Result<Served, Stop> {
     if config.disable {
         return Err(Stop::Uncacheable(Counter::Disabled.into()));
     }
@@ -131,7 +142,7 @@ fn steps(
             let start = Start::after(&unit.source.stamp);
             let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
             if !captured.succeeded() {
-                return end_failed(conversation, &mut captured);
+                return Err(end_failed(conversation, &mut captured));
             }
             instead.succeeded(daemon);
             // All that the build may change as soon as the launcher is released.
@@ -151,7 +162,8 @@ fn steps(
     let released = conversation.send(&ending);
     finish(cache, &unit, known, text, compiled, judged, ticket);
     drop(finishing);
-    Ok(released?)
+    released?;
+    Ok(Served::Compiled)
 }
 
 fn judge(
@@ -198,7 +210,7 @@ fn serve_hit(
     unit: &Unit,
     found: Found,
     counter: Counter,
-) -> Result<(), Stop> {
+) -> Result<Served, Stop> {
     let delivered = found.and_then(|delivery| {
         let remarks = lookup::remarks(delivery.stored())?;
         delivery.finish().map(|()| remarks)
@@ -218,7 +230,7 @@ fn serve_hit(
         source = %unit.invocation.source.display(),
         "served"
     );
-    Ok(())
+    Ok(Served::FromStore)
 }
 
 /// Next time, the manifest is to lead to this result without preprocessing.
@@ -229,13 +241,13 @@ fn serve_text_hit(
     unit: &Unit,
     text: &Text,
     found: Found,
-) -> Result<(), Stop> {
+) -> Result<Served, Stop> {
     let search = remember::search_path(daemon, conversation, unit)?;
-    serve_hit(conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
+    let served = serve_hit(conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
     if !unit.config.read_only {
         remember::link(daemon, cache, unit, text, &search);
     }
-    Ok(())
+    Ok(served)
 }
 
 /// The order to compile. Dependencies that the call does not ask for itself go to a descriptor of
@@ -296,14 +308,16 @@ fn run_compiler(
 }
 
 /// The compiler's own message is already with the launcher, unless it is about our descriptors.
-fn end_failed(conversation: &mut Conversation, captured: &mut Captured) -> Result<(), Stop> {
+fn end_failed(conversation: &mut Conversation, captured: &mut Captured) -> Stop {
     let text = captured.stderr().unwrap_or_default();
     if text.windows(DESCRIPTOR_FOLDER.len()).any(|window| window == DESCRIPTOR_FOLDER) {
         let detail = "the compiler cannot write to a descriptor";
-        return Err(Stop::Uncacheable(Uncacheable::new(Counter::InternalError, detail)));
+        return Stop::Uncacheable(Uncacheable::new(Counter::InternalError, detail));
     }
-    conversation.send(&ToLauncher::PrintRan)?;
-    Err(Stop::CompileFailed)
+    match conversation.send(&ToLauncher::PrintRan) {
+        Ok(()) => Stop::CompileFailed,
+        Err(error) => Stop::Gone(error),
+    }
 }
 
 /// Stores what may be stored, and counts where the call ended.

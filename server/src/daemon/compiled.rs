@@ -5,6 +5,7 @@ use super::start::Start;
 use super::unit::Unit;
 use cache::depfile;
 use cache::entry::{Part, PartKind};
+use cache::facts::Maker;
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs::{Written, read_written};
 use cache::search::SearchPath;
@@ -18,6 +19,8 @@ pub struct Compiled {
     pub parts: Vec<Part>,
     /// How long it took.
     pub wall: Duration,
+    /// Who made it.
+    pub maker: Maker,
     /// Before it began.
     pub start: Start,
     /// Where its headers were searched for.
@@ -70,7 +73,11 @@ impl Compiled {
             (files, _) => (files, start),
         };
         let assembler_files = assembler_files(captured)?;
-        Ok(Compiled { parts, wall: captured.wall, start, search, files, assembler_files })
+        let maker = match unit.config.prefix_command.is_empty() {
+            true => Maker::Here,
+            false => Maker::Unknown,
+        };
+        Ok(Compiled { parts, wall: captured.wall, maker, start, search, files, assembler_files })
     }
 
     /// The bytes of a part.

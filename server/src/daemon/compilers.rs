@@ -1,12 +1,12 @@
 //! Compilers as the daemon asks for them: the probes run in the launcher's process.
 
 use super::conversation::Conversation;
-use crate::compilers::{Probed, Prober, Unidentified};
+use crate::compilers::Unidentified;
 use crate::launcher_protocol::Run;
 use cache::outcome::Uncacheable;
 use std::io;
 
-pub use crate::compilers::{Asker, Compilers, driver_name};
+pub use crate::compilers::{Asker, Compilers, Probed, Prober, driver_name};
 
 /// Why a call is not served as usual.
 pub enum Stop {

@@ -57,7 +57,8 @@ impl Captured {
     }
 }
 
-fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
+/// What a program wrote to a file that it was given.
+pub fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > CAPTURED_BYTES_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());

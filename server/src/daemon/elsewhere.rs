@@ -11,6 +11,7 @@ use super::unit::Unit;
 use super::{Cache, Daemon, lock};
 use crate::compilers::wire_identity;
 use cache::entry::{Entry, Part, PartKind};
+use cache::facts::Maker;
 use cache::hasher::{Digest, KeyHasher, KeySink};
 use cache::invocation::{Family, Phase};
 use cache::object;
@@ -216,6 +217,7 @@ fn accept(
     Ok(Compiled {
         parts: entry.parts,
         wall: started.elapsed(),
+        maker: Maker::Elsewhere,
         start: sendable.start,
         search,
         files: Some(sendable.files),

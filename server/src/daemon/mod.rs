@@ -23,6 +23,7 @@ mod start;
 mod text;
 mod toolchain;
 mod unit;
+mod verify;
 
 use crate::in_flight::InFlight;
 use crate::launcher_protocol::View;
@@ -71,6 +72,8 @@ pub struct Daemon {
     fleet: Fleet,
     /// What is remembered of units that were to be sent there.
     memory: elsewhere::Memory,
+    /// Hits that are compiled again.
+    verifier: verify::Verifier,
     /// Macros that clang defines by itself.
     predefined: Predefined,
     /// The cache folders in use: calls may name different ones.
@@ -157,6 +160,7 @@ impl Daemon {
         }
         tracing::info!("retiring");
         let _ = std::fs::remove_file(&self.socket);
+        self.verifier.end();
         self.bookkeeper.unpark();
     }
 

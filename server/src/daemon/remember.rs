@@ -454,7 +454,8 @@ fn save_result(
     let printed = compiled.part(PartKind::Stderr).or(compiled.part(PartKind::Stdout)).is_some();
     let key = if printed { key::look_key(key, unit.look) } else { key };
     let mut parts = compiled.parts;
-    parts.push(Part { kind: PartKind::Facts, bytes: facts::encode_compile_time(compiled.wall) });
+    let facts = facts::encode_result(compiled.wall, compiled.maker);
+    parts.push(Part { kind: PartKind::Facts, bytes: facts });
     let options = save_options(unit, EntryKind::Result, compiled.wall);
     cache.store.save(key, &Entry { parts }, options).map_err(not_stored)
 }
@@ -477,6 +478,35 @@ fn save_manifest(
     for result in old.results.iter().rev().chain(recorded.iter()) {
         manifest.add(result.clone());
     }
+    write_manifest(cache, unit, &manifest, needs_text)?;
+    cache.store.remember_source(unit.source_name(), unit.key);
+    Ok(())
+}
+
+/// Takes a result out of the unit's manifest.
+pub fn forget(cache: &Cache, unit: &Unit, result: Digest) {
+    let known = Known::load(cache, unit);
+    let mut manifest = known.manifest();
+    let before = manifest.results.len();
+    manifest.results.retain(|recorded| recorded.key != result);
+    match &known.entry {
+        Some(entry) if manifest.results.is_empty() => {
+            cache.store.remove(unit.key, entry);
+        }
+        Some(_) if manifest.results.len() < before => {
+            // Without it the manifest leads to nothing, which is a miss as well.
+            let _ = write_manifest(cache, unit, &manifest, known.needs_text);
+        }
+        _ => {}
+    }
+}
+
+fn write_manifest(
+    cache: &Cache,
+    unit: &Unit,
+    manifest: &Manifest,
+    needs_text: bool,
+) -> Result<(), Uncacheable> {
     let fields = unit.key_fields().0;
     let fields = fields.iter().map(|(label, value)| format!("{label}\t{value}\0"));
     let entry = Entry {
@@ -487,7 +517,5 @@ fn save_manifest(
         ],
     };
     let options = save_options(unit, EntryKind::Manifest, Duration::ZERO);
-    cache.store.save(unit.key, &entry, options).map_err(not_stored)?;
-    cache.store.remember_source(unit.source_name(), unit.key);
-    Ok(())
+    cache.store.save(unit.key, &entry, options).map_err(not_stored)
 }

@@ -72,6 +72,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         slots: Default::default(),
         fleet: Default::default(),
         memory: Default::default(),
+        verifier: Default::default(),
         predefined: Default::default(),
         caches: Mutex::default(),
         home: config.cache_dir.clone(),
@@ -298,6 +299,8 @@ fn end(daemon: &Daemon) {
     while daemon.activity.active.load(Ordering::SeqCst) > 0 && start.elapsed() < RETIRE_MAX {
         std::thread::sleep(Duration::from_millis(5));
     }
+    daemon.verifier.end();
+    daemon.verifier.wait();
     bookkeeping::flush(daemon);
     // The stores note that they were closed in order, and need no walk at the next start.
     lock(&daemon.caches).clear();

@@ -2,8 +2,7 @@
 
 use super::Daemon;
 use super::active::Progress;
-use super::compilers::{Asker, Stop, driver_name};
-use super::conversation::Conversation;
+use super::compilers::{Asker, Prober, Stop, driver_name};
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{Content, FileMemo, WorkingDirectory};
@@ -38,7 +37,7 @@ const LOOK_VARIABLES: [&str; 12] = [
 ];
 
 /// A compiler call as it arrived.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
     /// Who calls.
     pub caller: Caller,
@@ -87,23 +86,18 @@ pub struct Unit<'c> {
 }
 
 impl<'c> Unit<'c> {
-    /// Understands a call; lets the launcher run probes where the compiler is new.
+    /// Understands a call; has probes run where the compiler is new.
     pub fn understand(
         daemon: &Daemon,
-        conversation: &mut Conversation,
+        prober: &mut dyn Prober,
         call: &'c Call,
         config: &'c Config,
     ) -> Result<Unit<'c>, Stop> {
         let environment = Environment::new(&call.caller.environment);
         let here = working_directory(daemon, &call.caller)?;
         let now = SystemTime::now();
-        let mut asker = Asker {
-            prober: conversation,
-            environment: &environment,
-            here: &here,
-            memo: &daemon.memo,
-            now,
-        };
+        let mut asker =
+            Asker { prober, environment: &environment, here: &here, memo: &daemon.memo, now };
         let key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
         let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;
@@ -206,8 +200,13 @@ impl<'c> Unit<'c> {
 
     /// Whether the outputs of a file with these traits depend on when it is compiled.
     pub fn depends_on_time(&self, scan: &Scan) -> bool {
+        self.can_hold_time(scan) && !self.config.sloppiness.time_macros
+    }
+
+    /// The same, whatever the settings overlook.
+    pub fn can_hold_time(&self, scan: &Scan) -> bool {
         let fixed = self.has_fixed_time() && !scan.timestamp && !scan.may_build_time_macro;
-        scan.any_time_macro() && !fixed && !self.config.sloppiness.time_macros
+        scan.any_time_macro() && !fixed
     }
 }
 

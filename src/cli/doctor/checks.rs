@@ -2,9 +2,10 @@
 
 use super::Finding;
 use crate::cli::link;
-use crate::cli::screen::bytes;
+use crate::cli::screen::{self, bytes};
 use crate::cli::{number, text};
 use crate::find_compiler;
+use cache::mismatch;
 use config::{Config, Loaded, Origin};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -114,6 +115,29 @@ pub fn cache_folder(config: &Config) -> Vec<Finding> {
     }
     findings.push(clock(modified, SystemTime::now()));
     findings
+}
+
+/// Whether hits that were compiled again were all the same.
+pub fn verification(config: &Config, stats: Option<&Value>) -> Option<Finding> {
+    let count = |name: &str| stats.map_or(0, |stats| number(stats, &format!("/counters/{name}")));
+    let (same, different) = (count("verify_match"), count("verify_mismatch"));
+    match (different, same) {
+        (0, 0) => None,
+        (0, same) => Some(Finding::ok(
+            "verification",
+            format!("{} hits compiled again, all the same", screen::count(same)),
+        )),
+        (different, _) => {
+            let folder = config.cache_dir.join(mismatch::FOLDER);
+            let seen =
+                format!("{} hits were not what the compiler makes", screen::count(different));
+            let remedy = format!(
+                "they are dropped; both sides are in {}: report them. `rcache zero` ends this warning",
+                folder.display()
+            );
+            Some(Finding::warn("verification", seen, remedy))
+        }
+    }
 }
 
 /// The compilers that are there, and what a plain `gcc` in a build runs.
@@ -278,6 +302,18 @@ mod tests {
         assert_eq!(grade(&format!("{own}+1234")), Grade::Ok);
         assert_eq!(grade("0.0.0"), Grade::Warn);
         assert_eq!(daemon(Err("gone".into())).grade, Grade::Fail);
+    }
+
+    #[test]
+    fn hits_that_were_compiled_again() {
+        let config = Config::load(&config::Environment::new(&[])).config;
+        let find = |counters: Value| verification(&config, Some(&json!({ "counters": counters })));
+        assert_eq!(verification(&config, None), None);
+        assert_eq!(find(json!({ "verify_skipped": 3 })), None);
+        assert_eq!(find(json!({ "verify_match": 3 })).unwrap().grade, Grade::Ok);
+        let wrong = find(json!({ "verify_match": 3, "verify_mismatch": 1 })).unwrap();
+        assert_eq!(wrong.grade, Grade::Warn);
+        assert!(wrong.remedy.contains("verify-mismatch"), "{wrong:?}");
     }
 
     #[test]

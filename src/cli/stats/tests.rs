@@ -101,6 +101,26 @@ hosts 3 of 28 slots busy, 2 of 3 usable
 }
 
 #[test]
+fn hits_that_were_compiled_again() {
+    let mut answer = answer(json!({
+        "verify_match": 1_200, "verify_mismatch": 1, "verify_unstable": 2, "verify_skipped": 3,
+    }));
+    answer["uncacheable"] = json!([
+        { "counter": "verify_skipped", "detail": "too many were waiting", "count": 3 },
+    ]);
+    let shown = render(&answer, NOW, Style::Plain);
+    let section = "\
+hits compiled again                    1 206
+  not the same                             1   dropped; `rcache doctor` says where both are
+  the same                             1 200
+  unstable                                 2   two compiles differ from each other
+  skipped                                  3   too many were waiting (3)
+
+store";
+    assert!(shown.contains(section), "{shown}");
+}
+
+#[test]
 fn a_terminal_gets_bars() {
     let counters = json!({ "direct_cache_hit": 3, "cache_miss": 1 });
     let shown = render(&answer(counters), NOW, Style::Terminal);

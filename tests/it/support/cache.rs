@@ -13,6 +13,8 @@ use std::time::Duration;
 pub const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// The name that stands for "the folder of masquerading links" in a call's `PATH`.
 pub const MASQUERADE_PATH: &str = "@masquerade@";
+/// Hits are compiled again at the lowest priority, beside all other tests.
+const LIMIT_VERIFICATION: Duration = Duration::from_secs(600);
 /// The user and group `nobody`, for cases in which permission bits must count.
 const NOBODY: u32 = 65534;
 
@@ -41,6 +43,32 @@ impl Cache {
         let private = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(scratch.path().join("run"), private).unwrap();
         Cache { scratch, settings: Vec::new(), user: None }
+    }
+
+    /// A cache whose hits are all compiled again.
+    pub fn verifying() -> Cache {
+        Cache::new().with("RCACHE_VERIFY_RATE", "1")
+    }
+
+    /// Whether hits are compiled again.
+    pub fn verifies(&self) -> bool {
+        self.settings.iter().any(|(name, _)| name == "RCACHE_VERIFY_RATE")
+    }
+
+    /// Waits until no hit waits to be compiled again.
+    #[track_caller]
+    pub fn settle(&self) {
+        if self.verifies() {
+            let settled = || !self.is_verifying();
+            super::wait_until("verification", LIMIT_VERIFICATION, settled);
+        }
+    }
+
+    /// Whether a hit is being compiled again, or waits for it.
+    #[track_caller]
+    pub fn is_verifying(&self) -> bool {
+        let status = self.rcache("daemon status --json").out();
+        status.contains("\"verifying\"") && !status.contains("\"verifying\": 0")
     }
 
     /// With a setting, by its variable.

@@ -3,12 +3,16 @@
 use serde_json::Value;
 
 /// Counters that say how a lookup or a compile went, not where a call ended.
-const NOT_AN_ENDING: [&str; 5] = [
+const NOT_AN_ENDING: [&str; 9] = [
     "direct_cache_miss",
     "preprocessed_cache_miss",
     "local_compile",
     "remote_compile",
     "remote_failed",
+    "verify_match",
+    "verify_mismatch",
+    "verify_unstable",
+    "verify_skipped",
 ];
 
 /// One answer of `rcache stats --json`.

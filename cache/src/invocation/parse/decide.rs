@@ -44,6 +44,7 @@ impl Call<'_> {
             uses_working_directory: self.names_directory || debug_names_directory,
             needs_only_tokens: !has(POSITION) && !debug_info,
             native: self.native,
+            names_output: has(OUTPUT_NAME | RECORD),
             records_command_line: has(RECORD),
             remote: remote_if_resolved && !self.native,
             remote_if_resolved,
