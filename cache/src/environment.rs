@@ -19,6 +19,7 @@ pub enum Meaning {
 
 /// Every variable that matters, sorted by name.
 pub const VARIABLES: &[(&str, Meaning)] = &[
+    ("BINUTILS_ROOT", Meaning::Counts),
     ("CCC_ADD_ARGS", Meaning::Refused),
     ("CCC_OVERRIDE_OPTIONS", Meaning::Refused),
     ("CC_LOG_DIAGNOSTICS", Meaning::Refused),
@@ -64,6 +65,12 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("SOURCE_DATE_EPOCH", Meaning::Counts),
     ("SUNPRO_DEPENDENCIES", Meaning::Refused),
 ];
+
+/// Whether a variable of this name counts.
+pub fn counts(name: &[u8]) -> bool {
+    let found = VARIABLES.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
+    found.is_ok_and(|at| VARIABLES[at].1 == Meaning::Counts)
+}
 
 /// The fields that the environment adds to a key, in the table's order. An unset variable adds
 /// nothing, an empty one adds an empty value.

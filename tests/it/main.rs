@@ -26,6 +26,7 @@ mod remote_options;
 mod same_as_compiler;
 mod store;
 mod top;
+mod traps;
 mod worker;
 mod worker_attacks;
 mod worker_life;

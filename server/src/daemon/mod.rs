@@ -23,6 +23,7 @@ mod start;
 mod text;
 mod toolchain;
 mod unit;
+mod writers;
 
 use crate::in_flight::InFlight;
 use crate::launcher_protocol::View;
@@ -43,6 +44,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use writers::Writers;
 
 pub use serve::{Mode, run};
 
@@ -61,6 +63,8 @@ pub struct Daemon {
     active: Active,
     /// Compiles that others wait for.
     in_flight: InFlight,
+    /// Outputs that are being written.
+    writers: Writers,
     /// Results that are being stored after their launchers were released.
     finishing: Finishing,
     /// Threads that unpack results along with those that serve the calls.
