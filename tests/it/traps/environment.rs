@@ -106,7 +106,7 @@ fn include_path_variables_of_each_language() {
 #[test]
 fn locale_of_the_diagnostics() {
     for family in compilers("locale_of_the_diagnostics") {
-        let source = "int f(void) { int ünused; return 'é'; }\n";
+        let source = "const char *f(void) { int unused; return \"é\"; }\n";
         let (project, cache) = (Project::new(&[("a.c", source)]), Cache::new());
         let line = format!("{} -Wall -c a.c", family.c);
         for (name, value) in [

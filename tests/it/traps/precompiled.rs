@@ -99,8 +99,12 @@ fn precompiled_header_taken_by_an_include() {
 #[test]
 fn precompiled_header_appears_and_goes() {
     for family in compilers("precompiled_header_appears_and_goes") {
-        for line in ["-c a.c", "-c forced.c -include pre.h", "-c a.c -Winvalid-pch"] {
-            for name in ["pre.h.gch", "pre.h.pch", "pre.h.gch/one", "sub/pre.h.gch"] {
+        for (line, names) in [
+            ("-c a.c", &["pre.h.gch", "pre.h.gch/one", "sub/pre.h.gch"][..]),
+            ("-c forced.c -include pre.h", &["pre.h.gch", "pre.h.pch"]),
+            ("-c a.c -Winvalid-pch", &["pre.h.gch"]),
+        ] {
+            for name in names {
                 let trap = Trap::new(UNIT, format!("{} {line} -Isub", family.c));
                 trap.change(|project| {
                     project.write(&format!("{name}.keep"), "");
@@ -260,14 +264,17 @@ const MODULE_TEXTS: &[&str] = &[
 
 #[test]
 fn modules_by_the_text_alone() {
+    let cache = Cache::new();
     for family in compilers("modules_by_the_text_alone") {
-        for options in ["-std=c++20", "-std=c++20 -fmodules-ts", ""] {
-            for text in MODULE_TEXTS {
+        for options in ["-std=c++20", "-std=c++20 -fmodules-ts"] {
+            for (number, text) in MODULE_TEXTS.iter().enumerate() {
                 for in_header in [false, true] {
+                    if in_header && number % 3 != 0 {
+                        continue;
+                    }
                     let project = Project::new(UNIT);
                     project.write("m.cc", if in_header { "#include \"text.h\"\n" } else { text });
                     project.write("text.h", text);
-                    let cache = Cache::new();
                     let line = format!("{} {options} -c m.cc", family.cxx);
                     for _ in 0..2 {
                         let ending = same_object(&project, &cache, &line, "m.o");
