@@ -103,7 +103,7 @@ fn trial(oracle: &Oracle, words: &[String], root: &Path) -> Option<Trial> {
         return None;
     }
     let log = fs::read_to_string(log).unwrap_or_default();
-    let is_open = |operand: &&str| {
+    let is_open = |operand: &str| {
         let read = |line: &str| {
             let name = line.contains(&format!("\"{operand}\""))
                 || line.contains(&format!("/place/{operand}\""));
@@ -114,7 +114,7 @@ fn trial(oracle: &Oracle, words: &[String], root: &Path) -> Option<Trial> {
     Some(Trial {
         object: fs::read(place.join("one.o")).ok(),
         written: listing(&place).difference(&before).cloned().collect(),
-        opened: OPERANDS.iter().filter(is_open).map(|name| (*name).to_owned()).collect(),
+        opened: OPERANDS.into_iter().filter(|name| is_open(name)).map(str::to_owned).collect(),
     })
 }
 
@@ -185,15 +185,17 @@ fn cached(oracle: &Oracle, options: Vec<Spellings>, root: &Path) -> (Vec<Vec<Str
     let (mut cached, mut refused) = (Vec::new(), 0);
     for spellings in options {
         let mut is_cached = false;
+        let only = spellings.len() == 1;
         for words in spellings {
             let parsed = oracle.parse(&whole(&words), root);
             let known = crate::options::lookup(words[0].as_bytes(), oracle.family).is_some();
             assert!(known || parsed.is_err(), "{words:?} has no row, and is cached");
             if parsed.is_ok() {
                 is_cached = true;
+                let taken = only || oracle.knows_all(&words);
                 cached.push(words);
-                // The driver takes one operand or another; which, a compile would have to say.
-                if cached.last().is_some_and(|words| oracle.knows_all(words)) {
+                // One operand that the driver takes stands for all.
+                if taken {
                     break;
                 }
             }
