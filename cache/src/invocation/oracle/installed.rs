@@ -95,8 +95,20 @@ fn trial(oracle: &Oracle, words: &[String], root: &Path) -> Option<Trial> {
     }
     let before = listing(&place);
     let log = root.join("opened");
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", "trace=open,openat", "-o"]).arg(&log).arg(oracle.driver);
+    let _ = fs::remove_file(&log);
+    // Only who has an operand can read it.
+    let mut command =
+        match words.iter().any(|word| OPERANDS.iter().any(|name| word.ends_with(name))) {
+            true => {
+                let mut command = Command::new("strace");
+                command
+                    .args(["-f", "-qq", "-e", "trace=open,openat", "-o"])
+                    .arg(&log)
+                    .arg(oracle.driver);
+                command
+            }
+            false => Command::new(oracle.driver),
+        };
     command.args(whole(words)).current_dir(&place).env("PWD", &place);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if !command.status().unwrap().success() {
@@ -205,10 +217,31 @@ fn cached(oracle: &Oracle, options: Vec<Spellings>, root: &Path) -> (Vec<Vec<Str
     (cached, refused)
 }
 
+fn has_strace() -> bool {
+    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    strace.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_trial_can_tell() {
+    for oracle in ORACLES.iter().filter(|oracle| oracle.is_here() && has_strace()) {
+        let root = tempfile::tempdir().unwrap();
+        let trial = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            trial(oracle, &words, root.path()).unwrap()
+        };
+        let plain = trial(&[]);
+        assert!(plain.opened.is_empty() && plain.written.len() == 1, "{}", oracle.driver);
+        assert!(trial(&["-include", "1"]).opened.contains("1"));
+        assert_eq!(trial(&["-MD"]).written.len(), 2);
+        assert!(trial(&["-O2"]).object != plain.object);
+        assert!(trial(&["-pipe"]).object == plain.object);
+    }
+}
+
 #[test]
 fn options_of_the_installed_compilers() {
-    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
-    if !strace.is_ok_and(|status| status.success()) {
+    if !has_strace() {
         return;
     }
     let every = std::env::var_os("RCACHE_TEST_EVERY_OPTION").is_some();
