@@ -238,7 +238,7 @@ fn the_compilers_ask_for_no_other_variables() {
             run(&mut command, LIMIT_CALL).success();
             let notes = String::from_utf8(project.read("notes.txt")).unwrap();
             let asked: BTreeSet<&str> = notes.lines().collect();
-            assert!(asked.contains("PWD") || asked.contains("TMPDIR"), "nothing was noted: {line}");
+            assert!(!asked.is_empty(), "nothing was noted: {line}");
             let unknown: Vec<_> = asked
                 .into_iter()
                 .filter(|name| !VARIABLES.iter().any(|(known, _)| known == name))

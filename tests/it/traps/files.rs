@@ -29,7 +29,7 @@ fn file_edited_at_each_moment_of_a_compile() {
     let edits = [
         edit.to_owned(),
         format!("cp -p x.h old.h; {edit}; touch -r old.h x.h"),
-        format!("cp -p x.h new.h; echo '#define X 2' > new.h; touch -r x.h new.h; mv new.h x.h"),
+        "cp -p x.h new.h; echo '#define X 2' > new.h; touch -r x.h new.h; mv new.h x.h".to_owned(),
         format!("cp -p x.h old.h; {edit}; sleep 0.01; mv old.h x.h"),
     ];
     for family in compilers("file_edited_at_each_moment_of_a_compile") {
