@@ -19,6 +19,7 @@ pub enum Meaning {
 
 /// Every variable that matters, sorted by name.
 pub const VARIABLES: &[(&str, Meaning)] = &[
+    ("AS_SECURE_LOG_FILE", Meaning::Refused),
     ("BINUTILS_ROOT", Meaning::Counts),
     ("CCC_ADD_ARGS", Meaning::Refused),
     ("CCC_OVERRIDE_OPTIONS", Meaning::Refused),
@@ -57,6 +58,7 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("LC_CTYPE", Meaning::Locale),
     ("LC_MESSAGES", Meaning::Locale),
     ("LIBRARY_PATH", Meaning::Counts),
+    ("LLVM_OVERRIDE_PRODUCER", Meaning::Counts),
     ("MACOSX_DEPLOYMENT_TARGET", Meaning::Counts),
     ("OBJCPLUS_INCLUDE_PATH", Meaning::Counts),
     ("OBJC_INCLUDE_PATH", Meaning::Counts),

@@ -207,6 +207,9 @@ const HARMLESS: &[&str] = &[
     "PATH",
     // The folder in debug information: it counts where that counts.
     "PWD",
+    // For other languages than C and C++; and a name with which LLVM only makes the linker keep code.
+    "ROCM_PATH",
+    "bar",
     // For links alone.
     "LPATH",
     "MAKEFLAGS",

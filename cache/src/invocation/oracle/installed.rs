@@ -117,8 +117,8 @@ fn trial(oracle: &Oracle, words: &[String], root: &Path) -> Option<Trial> {
     let log = fs::read_to_string(log).unwrap_or_default();
     let is_open = |operand: &str| {
         let read = |line: &str| {
-            let name = line.contains(&format!("\"{operand}\""))
-                || line.contains(&format!("/place/{operand}\""));
+            let name =
+                line.contains(&format!("\"{operand}\"")) || line.contains(&format!("/{operand}\""));
             name && !line.contains("= -1") && !line.contains("O_CREAT")
         };
         log.lines().any(read)
