@@ -201,6 +201,7 @@ const LOOKS: &[&str] = &[
 const HARMLESS: &[&str] = &[
     // Where temporary files are.
     "TEMP",
+    "TEMPDIR",
     "TMP",
     "TMPDIR",
     // Which tools run: step 1 of a call asks for them.
