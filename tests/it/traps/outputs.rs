@@ -23,7 +23,7 @@ fn output_that_is_no_ordinary_file() {
         for (line, ending) in [
             ("-c a.c -o /dev/null", "bad_output_file"),
             ("-c a.c -MD -MF /dev/null", "bad_output_file"),
-            ("-MD -MF /dev/stdout -c a.c", "bad_output_file"),
+            ("-MD -MF /proc/self/fd/1 -c a.c", "bad_output_file"),
             ("-S a.c -o -", "output_to_stdout"),
             ("-c a.c -o sub", "bad_output_file"),
             ("-c a.c -o missing/a.o", "bad_output_file"),
