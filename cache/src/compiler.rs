@@ -28,6 +28,9 @@ pub struct Banner {
     pub configuration: Vec<PathBuf>,
     /// What `-march=native` and its like mean here: the target options of the compiler proper.
     pub target_options: Vec<String>,
+    /// The options of the compile, those included that a script adds; without what names the working
+    /// directory or temporary files.
+    pub options: Vec<String>,
 }
 
 impl Banner {
@@ -45,10 +48,13 @@ impl Banner {
             program_folders: Vec::new(),
             configuration: Vec::new(),
             target_options: Vec::new(),
+            options: Vec::new(),
         };
         for line in text.lines() {
             if let Some(folders) = line.strip_prefix("COMPILER_PATH=") {
                 banner.program_folders = folders.split(':').map(PathBuf::from).collect();
+            } else if let Some(options) = line.strip_prefix("COLLECT_GCC_OPTIONS=") {
+                banner.options = vec![options.to_owned()];
             } else if let Some(path) = line
                 .strip_prefix("Reading specs from ")
                 .or_else(|| line.strip_prefix("Configuration file: "))
@@ -68,6 +74,10 @@ impl Banner {
             return;
         }
         self.programs.push(PathBuf::from(program));
+        if self.family == Family::Clang {
+            let places = |word: &&String| word.contains("-compilation-dir=");
+            self.options.extend(arguments.iter().filter(|word| !places(word)).cloned());
+        }
         let mut arguments = arguments.iter();
         while let Some(word) = arguments.next() {
             let takes_next = word == "--param" || is_target_pair(word);
@@ -151,14 +161,15 @@ pub fn interpreter(head: &[u8]) -> Option<PathBuf> {
 /// How much of a program [`interpreter`] needs to see.
 pub const PROGRAM_HEAD_BYTES: usize = 4096;
 
-/// The absolute paths in the output of `INTERPRETER --list FILE`.
+/// The paths in the output of `INTERPRETER --list FILE`.
 pub fn listed_libraries(text: &[u8]) -> Vec<PathBuf> {
     String::from_utf8_lossy(text)
         .lines()
         .filter_map(|line| {
             let target = line.split_once("=>").map_or(line, |(_, target)| target).trim();
             let path = target.split_once(" (").map_or(target, |(path, _)| path);
-            path.starts_with('/').then(|| PathBuf::from(path))
+            // LD_PRELOAD may name a file of the working directory.
+            path.contains('/').then(|| PathBuf::from(path))
         })
         .collect()
 }
@@ -214,6 +225,10 @@ impl Compiler {
     ) -> Result<Compiler, PathBuf> {
         let mut hasher = KeyHasher::new("compiler 1");
         hasher.field("version", banner.version.as_bytes());
+        let driver = files.first().and_then(|driver| memo.content(here, driver, now).ok());
+        if driver.is_some_and(|driver| driver.script) {
+            banner.options.iter().for_each(|option| hasher.field("option", option.as_bytes()));
+        }
         let mut known: Vec<(PathBuf, Digest)> = Vec::new();
         for path in files {
             if known.iter().any(|(seen, _)| *seen == path) {

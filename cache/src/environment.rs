@@ -19,6 +19,8 @@ pub enum Meaning {
 
 /// Every variable that matters, sorted by name.
 pub const VARIABLES: &[(&str, Meaning)] = &[
+    ("AS_SECURE_LOG_FILE", Meaning::Refused),
+    ("BINUTILS_ROOT", Meaning::Counts),
     ("CCC_ADD_ARGS", Meaning::Refused),
     ("CCC_OVERRIDE_OPTIONS", Meaning::Refused),
     ("CC_LOG_DIAGNOSTICS", Meaning::Refused),
@@ -34,6 +36,7 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("CLANG_CONFIG_FILE_USER_DIR", Meaning::Refused),
     ("CLANG_CRASH_DIAGNOSTICS_DIR", Meaning::Counts),
     ("CLANG_NO_DEFAULT_CONFIG", Meaning::Counts),
+    ("COLLECT_AS_OPTIONS", Meaning::Counts),
     ("COMPILER_PATH", Meaning::Counts),
     ("CPATH", Meaning::Counts),
     ("CPLUS_INCLUDE_PATH", Meaning::Counts),
@@ -41,6 +44,7 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("DEPENDENCIES_OUTPUT", Meaning::Refused),
     ("DEVELOPER_DIR", Meaning::Counts),
     ("FORCE_CLANG_DIAGNOSTICS_CRASH", Meaning::Refused),
+    ("G++_ROOT", Meaning::Counts),
     ("GCC_COMPARE_DEBUG", Meaning::Refused),
     ("GCC_EXEC_PREFIX", Meaning::Counts),
     ("GCC_EXTRA_DIAGNOSTIC_OUTPUT", Meaning::Counts),
@@ -54,6 +58,7 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("LC_CTYPE", Meaning::Locale),
     ("LC_MESSAGES", Meaning::Locale),
     ("LIBRARY_PATH", Meaning::Counts),
+    ("LLVM_OVERRIDE_PRODUCER", Meaning::Counts),
     ("MACOSX_DEPLOYMENT_TARGET", Meaning::Counts),
     ("OBJCPLUS_INCLUDE_PATH", Meaning::Counts),
     ("OBJC_INCLUDE_PATH", Meaning::Counts),
@@ -64,6 +69,12 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("SOURCE_DATE_EPOCH", Meaning::Counts),
     ("SUNPRO_DEPENDENCIES", Meaning::Refused),
 ];
+
+/// Whether a variable of this name counts.
+pub fn counts(name: &[u8]) -> bool {
+    let found = VARIABLES.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
+    found.is_ok_and(|at| VARIABLES[at].1 == Meaning::Counts)
+}
 
 /// The fields that the environment adds to a key, in the table's order. An unset variable adds
 /// nothing, an empty one adds an empty value.

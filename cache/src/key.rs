@@ -80,7 +80,7 @@ pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
 /// more decides (columns, comments, macro names), the contents of all files that the text came
 /// from count as well, and with the text that is all that a compiler can see.
 pub fn text_key(inputs: &Inputs, text: Digest, files: Option<&[(PathBuf, Digest)]>) -> Digest {
-    let mut hasher = KeyHasher::new("rcache text 1");
+    let mut hasher = KeyHasher::new("rcache text 2");
     common(inputs, &mut hasher);
     match files {
         None => {

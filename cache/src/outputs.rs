@@ -7,6 +7,7 @@ use crate::file_memo::{Stamp, WorkingDirectory, nanoseconds_of};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -43,6 +44,9 @@ pub enum Manner {
 /// would show in another way: through links, into devices, over what cannot be written.
 pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Manner) -> Option<u32> {
     let new = 0o666 & !umask;
+    if has_default_permissions(here, path.parent()) {
+        return None;
+    }
     let stat = match here.stat_link(path) {
         Ok(stat) => stat,
         Err(error) => {
@@ -61,6 +65,14 @@ pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Mann
         Manner::Within => is_ordinary.then_some(mode),
         Manner::Either => (is_ordinary && mode == new).then_some(new),
     }
+}
+
+/// Whether new files in the folder get their permissions from its access list, not from the umask.
+fn has_default_permissions(here: &WorkingDirectory, folder: Option<&Path>) -> bool {
+    let descriptor = here.descriptor().as_fd().as_raw_fd();
+    let here = Path::new("/proc/self/fd").join(descriptor.to_string());
+    let folder = here.join(folder.unwrap_or(Path::new("")));
+    rustix::fs::getxattr(folder, "system.posix_acl_default", &mut [0u8; 0]).is_ok()
 }
 
 fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {

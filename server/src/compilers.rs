@@ -3,6 +3,7 @@
 use crate::in_flight::InFlight;
 use crate::launcher_protocol::Run;
 use cache::compiler::{self, Banner, Compiler};
+use cache::environment;
 use cache::file_memo::{Content, FileMemo, WorkingDirectory};
 use cache::hasher::{Digest, KeyHasher, KeySink};
 use cache::invocation::Family;
@@ -26,8 +27,9 @@ const KNOWN_MAX: usize = 500;
 /// Different sets of search options; a large build has some hundreds.
 const SEARCH_PATHS_MAX: usize = 5_000;
 
-/// Variables that change which programs a driver runs.
-const DECIDING: [&str; 3] = ["PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"];
+/// Variables that change which programs a driver runs, and with which libraries.
+const DECIDING: [&str; 6] =
+    ["PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
 /// What a probe runs for: it must not depend on the caller's language.
 const PLAIN_LOCALE: &[u8] = b"LC_ALL=C";
@@ -173,8 +175,7 @@ impl Compilers {
     ) -> Result<Arc<SearchPath>, Unidentified> {
         let mut all = Vec::new();
         for (name, value) in asker.environment.iter() {
-            let name_bytes = name.as_bytes();
-            if name_bytes.ends_with(b"_PATH") || name_bytes.ends_with(b"CPATH") {
+            if environment::counts(name.as_bytes()) {
                 all.push((name.to_owned(), value.to_owned()));
             }
         }

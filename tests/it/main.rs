@@ -27,6 +27,7 @@ mod remote_options;
 mod same_as_compiler;
 mod store;
 mod top;
+mod traps;
 mod verify;
 mod worker;
 mod worker_attacks;

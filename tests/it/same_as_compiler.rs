@@ -279,7 +279,6 @@ fn kinds_of_output() {
             "-fsyntax-only bad.c",
             "-S a.c -o -",
             "-c a.c -o /dev/null",
-            "-c a.c -o /dev/stdout",
             "-c a.c -o missing/dir/a.o",
             "-c a.c -o sub",
             "-c a.c -o a.c",

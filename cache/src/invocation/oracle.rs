@@ -1,5 +1,7 @@
 //! The table and the naming rules against the compilers themselves.
 
+mod installed;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,14 @@ impl Oracle {
     /// Whether the driver itself accepts the flag; cheaper than a compilation.
     fn knows(&self, flag: &str) -> bool {
         self.run(&["-###", flag, "-c", "-x", "c++", "/dev/null"], Path::new("/"))
+    }
+
+    /// The same for an option with an operand.
+    fn knows_all(&self, words: &[String]) -> bool {
+        let mut all = vec!["-###"];
+        all.extend(words.iter().map(String::as_str));
+        all.extend(["-c", "-x", "c++", "/dev/null"]);
+        self.run(&all, Path::new("/"))
     }
 
     fn parse(&self, words: &[&str], folder: &Path) -> Result<Invocation, Uncacheable> {

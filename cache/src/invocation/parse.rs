@@ -62,6 +62,8 @@ struct Call<'a> {
     bitcode: bool,
     native: bool,
     explicit_colour: bool,
+    /// `-w`.
+    no_warnings: bool,
     /// Whether the next `-Xclang` or `-Xassembler` holds the operand of the last one.
     pending_payload: Option<Payload>,
 }
@@ -113,6 +115,7 @@ impl<'a> Call<'a> {
             bitcode: false,
             native: false,
             explicit_colour: false,
+            no_warnings: false,
             pending_payload: None,
         }
     }
@@ -203,6 +206,7 @@ impl<'a> Call<'a> {
         let path = || PathBuf::from(OsStr::from_bytes(operand));
         let word = &spelled[0];
         self.note(found, word, operand);
+        self.no_warnings |= ["-w", "--no-warnings"].contains(&found.row.name);
         let role = match found.row.effect {
             Effect::Depfile(option) => return self.depfile_option(option, path(), word),
             Effect::Payload(tool) => return self.payload(tool, word, operand),

@@ -283,7 +283,10 @@ impl Walk<'_> {
     ) -> Result<Option<usize>, Opaque> {
         let is_read =
             |(_, found): &(Vec<u8>, Found)| matches!(found, Found::Read(_) | Found::Alias(_));
-        let Some(last) = steps.iter().rposition(is_read) else { return Ok(None) };
+        let Some(last) = steps.iter().rposition(is_read) else {
+            // gcc does not name a header among the files read where it took the precompiled form.
+            return if first { self.refuse_taken(steps) } else { Ok(None) };
+        };
         let mut read = None;
         for (path, found) in &steps[..=last] {
             self.need(path, *found);
@@ -298,6 +301,17 @@ impl Walk<'_> {
             }
         }
         Ok(read)
+    }
+
+    /// An include that led to no file read: it was not compiled, or a precompiled header was taken.
+    fn refuse_taken(&mut self, steps: &[(Vec<u8>, Found)]) -> Result<Option<usize>, Opaque> {
+        for (path, _) in steps {
+            let precompiled = [path, PRECOMPILED[0]].concat();
+            if self.disk.absence(&precompiled).is_none() {
+                return Err(Opaque::PrecompiledHeader(as_path(&precompiled).into()));
+            }
+        }
+        Ok(None)
     }
 
     /// The operator's value depends on each place up to the first file.

@@ -15,6 +15,7 @@ use super::{Cache, Daemon, verify};
 use crate::in_flight::{Ticket, Turn};
 use crate::launcher_protocol::{Run, ToLauncher, descriptor_mark};
 use cache::entry::PartKind;
+use cache::hasher::Digest;
 use cache::invocation::{Family, Phase};
 use cache::outcome::{Counter, Uncacheable};
 use config::{Config, Environment};
@@ -85,7 +86,14 @@ fn steps(
         known = {
             let (first, found) = lookup::direct(daemon, cache, &unit);
             if let Some(found) = found {
-                return serve_hit(conversation, cache, &unit, found, Counter::DirectCacheHit);
+                return serve_hit(
+                    daemon,
+                    conversation,
+                    cache,
+                    &unit,
+                    found,
+                    Counter::DirectCacheHit,
+                );
             }
             first
         };
@@ -99,7 +107,7 @@ fn steps(
         let (second, found) = lookup::direct(daemon, cache, &unit);
         if let Some(found) = found {
             drop(ticket);
-            return serve_hit(conversation, cache, &unit, found, Counter::DirectCacheHit);
+            return serve_hit(daemon, conversation, cache, &unit, found, Counter::DirectCacheHit);
         }
         known = if second.entry.is_some() { second } else { known };
         cache.counts.add(Counter::DirectCacheMiss);
@@ -113,7 +121,9 @@ fn steps(
         let preprocessed = text::preprocess(daemon, conversation, cache, &unit)?;
         if !config.recache {
             let load = |key| lookup::load_result(daemon, cache, &unit, key);
-            if let Some(found) = preprocessed.key.and_then(load) {
+            let keys = [preprocessed.key, preprocessed.exact_key];
+            let load = |key| Some((key, load(key)?));
+            if let Some(found) = keys.into_iter().flatten().find_map(load) {
                 return serve_text_hit(daemon, conversation, cache, &unit, &preprocessed, found);
             }
             cache.counts.add(Counter::PreprocessedCacheMiss);
@@ -139,6 +149,7 @@ fn steps(
             if silent && text.is_none() && listed.is_none() {
                 text = Some(text::preprocess(daemon, conversation, cache, &unit)?);
             }
+            let writer = daemon.writers.begin(&unit.here, &unit.outputs);
             let start = Start::after(&unit.source.stamp);
             let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
             if !captured.succeeded() {
@@ -146,7 +157,11 @@ fn steps(
             }
             instead.succeeded(daemon);
             // All that the build may change as soon as the launcher is released.
-            let compiled = Compiled::collect(&unit, &mut captured, start, search, listed);
+            let collected = Compiled::collect(&unit, &mut captured, start, search, listed);
+            let compiled = collected.and_then(|compiled| match writer.is_alone() {
+                true => Ok(compiled),
+                false => Err(Uncacheable::new(Counter::BadOutputFile, "written by two at once")),
+            });
             (compiled, ToLauncher::PrintRan)
         }
     };
@@ -205,16 +220,19 @@ fn is_silent(unit: &Unit) -> bool {
 }
 
 fn serve_hit(
+    daemon: &Daemon,
     conversation: &mut Conversation,
     cache: &Cache,
     unit: &Unit,
     found: Found,
     counter: Counter,
 ) -> Result<Served, Stop> {
+    let writer = daemon.writers.begin(&unit.here, &unit.outputs);
     let delivered = found.and_then(|delivery| {
         let remarks = lookup::remarks(delivery.stored())?;
         delivery.finish().map(|()| remarks)
     });
+    drop(writer);
     let remarks = delivered.map_err(|error| {
         Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
     })?;
@@ -240,12 +258,13 @@ fn serve_text_hit(
     cache: &Cache,
     unit: &Unit,
     text: &Text,
-    found: Found,
+    (key, found): (Digest, Found),
 ) -> Result<Served, Stop> {
     let search = remember::search_path(daemon, conversation, unit)?;
-    let served = serve_hit(conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
+    let served =
+        serve_hit(daemon, conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
     if !unit.config.read_only {
-        remember::link(daemon, cache, unit, text, &search);
+        remember::link(daemon, cache, unit, text, key, &search);
     }
     Ok(served)
 }

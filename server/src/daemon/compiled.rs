@@ -80,6 +80,11 @@ impl Compiled {
         Ok(Compiled { parts, wall: captured.wall, maker, start, search, files, assembler_files })
     }
 
+    /// Whether the compiler said something.
+    pub fn printed(&self) -> bool {
+        self.part(PartKind::Stderr).or(self.part(PartKind::Stdout)).is_some()
+    }
+
     /// The bytes of a part.
     pub fn part(&self, kind: PartKind) -> Option<&[u8]> {
         self.parts.iter().find(|part| part.kind == kind).map(|part| part.bytes.as_slice())

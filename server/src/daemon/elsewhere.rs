@@ -170,7 +170,7 @@ pub fn compile<'d>(
             Ok(here(None, doubt, sendable))
         }
         Outcome::Replied(reply, _) => {
-            let compiled = accept(unit, reply, sendable, search, started)?;
+            let compiled = accept(daemon, unit, reply, sendable, search, started)?;
             cache.counts.add(Counter::RemoteCompile);
             cache.counts.add_compile_time(compiled.wall);
             Ok(Elsewhere::Compiled(compiled))
@@ -199,6 +199,7 @@ fn is_acceptable(unit: &Unit, reply: &Reply) -> bool {
 
 /// Puts the files in their places.
 fn accept(
+    daemon: &Daemon,
     unit: &Unit,
     reply: Reply,
     sendable: Sendable,
@@ -211,9 +212,11 @@ fn accept(
         parts.push(Part { kind: PartKind::Stderr, bytes: reply.stderr });
     }
     let entry = Entry { parts };
+    let writer = daemon.writers.begin(&unit.here, &unit.outputs);
     outputs::deliver(&unit.here, &entry, &unit.outputs).map_err(|error| {
         Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
     })?;
+    drop(writer);
     Ok(Compiled {
         parts: entry.parts,
         wall: started.elapsed(),

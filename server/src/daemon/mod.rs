@@ -24,6 +24,7 @@ mod text;
 mod toolchain;
 mod unit;
 mod verify;
+mod writers;
 
 use crate::in_flight::InFlight;
 use crate::launcher_protocol::View;
@@ -44,6 +45,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use writers::Writers;
 
 pub use serve::{Mode, run};
 
@@ -62,6 +64,8 @@ pub struct Daemon {
     active: Active,
     /// Compiles that others wait for.
     in_flight: InFlight,
+    /// Outputs that are being written.
+    writers: Writers,
     /// Results that are being stored after their launchers were released.
     finishing: Finishing,
     /// Threads that unpack results along with those that serve the calls.

@@ -19,7 +19,7 @@ use cache::scan::Scan;
 use cache::search::{FileRead, Opaque, Probes, SearchPath, absent_probes};
 use cache::store::{EntryKind, SaveOptions};
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -131,7 +131,7 @@ pub fn store(
         (Judged::NotStored(reason), _) => Err(reason),
         (Judged::Direct(reads), text) => {
             let mut recorded = reads.recorded(Digest::of(&[]));
-            let text_key = text.and_then(|text| text.key);
+            let text_key = text.and_then(|text| text.key_of(&compiled));
             recorded.key = text_key.unwrap_or_else(|| key::result_key(unit.key, &recorded));
             save_result(cache, unit, recorded.key, compiled)?;
             save_manifest(cache, unit, known, Some(recorded), false)
@@ -140,7 +140,7 @@ pub fn store(
         (Judged::ByText, Some(text))
             if !text.shows_time || text.start.is_not_after(compiled.start) =>
         {
-            let Some(key) = text.key else {
+            let Some(key) = text.key_of(&compiled) else {
                 let what = ".incbin or .include";
                 return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what));
             };
@@ -157,9 +157,9 @@ pub fn link(
     cache: &Cache,
     unit: &Unit,
     text: &Text,
+    key: Digest,
     search: &Option<Arc<SearchPath>>,
 ) {
-    let Some(key) = text.key else { return };
     let known = Known::load(cache, unit);
     let inputs = Inputs {
         files: &text.files,
@@ -219,15 +219,35 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     }
     let listed = scanned.iter().skip(1).map(|(file, digest)| (file.path.clone(), *digest));
     reads.files.extend(listed);
+    let mut once = Once::default();
+    if scanned.iter().any(|(file, digest)| once.has_another(file, *digest)) {
+        return Err(Obstacle::NeedsText);
+    }
     let quoted = line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref()));
     if let Some(search) = inputs.search {
         let read: Vec<FileRead> = scanned.into_iter().map(|(file, _)| file).collect();
-        add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
+        let inputs = add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
+        if inputs.iter().any(|(file, digest)| once.has_another(file, *digest)) {
+            return Err(Obstacle::NeedsText);
+        }
     }
     for path in quoted {
         add_quoted(daemon, unit, path, start, now, &mut reads)?;
     }
     Ok(reads)
+}
+
+/// The files with `#pragma once`, by their content: gcc reads the second of two equal ones only where
+/// their times differ (`libcpp/files.cc`, `is_known_idempotent_file`).
+#[derive(Default)]
+struct Once(HashMap<Digest, (u64, u64)>);
+
+impl Once {
+    /// Whether another file is equal to this one.
+    fn has_another(&mut self, file: &FileRead, digest: Digest) -> bool {
+        let id = (file.stamp.device, file.stamp.inode);
+        file.scan.once && *self.0.entry(digest).or_insert(id) != id
+    }
 }
 
 /// The files that the sources name by `#line`. The assembler does not quote its source, and comments
@@ -392,6 +412,7 @@ fn has_escaping_alias(unit: &Unit, scanned: &[(FileRead, Digest)]) -> bool {
     })
 }
 
+/// What the compiler looked for; gives the files that it knew by another name, or passed over.
 fn add_probes(
     daemon: &Daemon,
     unit: &Unit,
@@ -400,7 +421,7 @@ fn add_probes(
     start: Start,
     now: SystemTime,
     reads: &mut Reads,
-) -> Result<(), Obstacle> {
+) -> Result<Vec<(FileRead, Digest)>, Obstacle> {
     let appeared = Cell::new(false);
     let mut exists = |path: &Path| {
         let Ok(stat) = unit.here.stat(path) else { return false };
@@ -416,13 +437,15 @@ fn add_probes(
     if appeared.get() {
         return Err(modified("a header appeared during the compile").into());
     }
+    let mut inputs = Vec::new();
     for path in &probes.inputs {
-        let (_, digest) = scan_unchanged(daemon, unit, path, start, now)?;
+        let (file, digest) = scan_unchanged(daemon, unit, path, start, now)?;
         reads.files.push((path.clone(), digest));
+        inputs.push((file, digest));
     }
     reads.absent = probes.absent_paths().collect();
     reads.probes = probes;
-    Ok(())
+    Ok(inputs)
 }
 
 fn obstacle(opaque: Opaque) -> Obstacle {
@@ -451,8 +474,7 @@ fn save_result(
     key: Digest,
     compiled: Compiled,
 ) -> Result<(), Uncacheable> {
-    let printed = compiled.part(PartKind::Stderr).or(compiled.part(PartKind::Stdout)).is_some();
-    let key = if printed { key::look_key(key, unit.look) } else { key };
+    let key = if compiled.printed() { key::look_key(key, unit.look) } else { key };
     let mut parts = compiled.parts;
     let facts = facts::encode_result(compiled.wall, compiled.maker);
     parts.push(Part { kind: PartKind::Facts, bytes: facts });

@@ -67,6 +67,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         compilers: Compilers::default(),
         active: Default::default(),
         in_flight: Default::default(),
+        writers: Default::default(),
         finishing: Default::default(),
         helpers: Helpers::start(),
         slots: Default::default(),

@@ -1,6 +1,7 @@
 //! Preprocessed mode: the text of a unit, which files it came from, and the key that it makes.
 
 use super::active::Stage;
+use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::Conversation;
 use super::local_slots::Purpose;
@@ -26,6 +27,9 @@ use std::sync::Arc;
 pub struct Text {
     /// The name of the result; `None` where the assembler may read files that no text shows.
     pub key: Option<Digest>,
+    /// The name of a result that printed something: what is quoted in it is in the files alone. `None`
+    /// where it is the same.
+    pub exact_key: Option<Digest>,
     /// The files that it came from, besides the source.
     pub files: Vec<PathBuf>,
     /// Before the preprocessor ran.
@@ -38,6 +42,16 @@ pub struct Text {
     pub bytes: Vec<u8>,
     /// The dependency file of the call, where it asks for one that lists all files.
     pub rule: Option<Vec<u8>>,
+}
+
+impl Text {
+    /// The name of what was compiled.
+    pub fn key_of(&self, compiled: &Compiled) -> Option<Digest> {
+        match compiled.printed() {
+            true => self.exact_key.or(self.key),
+            false => self.key,
+        }
+    }
 }
 
 /// Preprocesses on the launcher's side, under a slot of this machine.
@@ -85,13 +99,13 @@ pub fn preprocess(
     let mut files = depfile::inputs(&rule)
         .ok_or_else(|| refuse("unreadable dependency output of the preprocessor"))?;
     files.retain(|path| *path != unit.invocation.source);
-    let (key, only_tokens) = text_key(daemon, unit, &text, &warnings, &files)?;
+    let Keys { key, exact_key, only_tokens } = keys(daemon, unit, &text, &warnings, &files)?;
     let shows_time = shows_time(&text);
     let is_enough =
         only_tokens && key.is_some() && (whole_rule || unit.invocation.depfile.is_none());
     let rule = whole_rule.then_some(rule);
     let bytes = if is_enough { text } else { Vec::new() };
-    Ok(Text { key, files, start, shows_time, is_enough, bytes, rule })
+    Ok(Text { key, exact_key, files, start, shows_time, is_enough, bytes, rule })
 }
 
 /// The files that the line marks of a text name, besides the compiler's own; `None` where a name is
@@ -136,15 +150,22 @@ fn refuse(why: &str) -> Stop {
     Stop::Uncacheable(Uncacheable::new(Counter::PreprocessorError, why))
 }
 
-/// The key, and whether the tokens alone decide. What the preprocessor warns of counts as well: it is
-/// part of what the compile will print.
-fn text_key(
+/// See [`Text`].
+struct Keys {
+    key: Option<Digest>,
+    exact_key: Option<Digest>,
+    /// The tokens alone decide.
+    only_tokens: bool,
+}
+
+/// What the preprocessor warns of counts as well: it is part of what the compile will print.
+fn keys(
     daemon: &Daemon,
     unit: &Unit,
     text: &[u8],
     warnings: &[u8],
     files: &[PathBuf],
-) -> Result<(Option<Digest>, bool), Stop> {
+) -> Result<Keys, Stop> {
     let mut assembler_reads = unit.definitions.iter().any(|scan| scan.assembler_includes);
     let mut quoted = BTreeSet::new();
     let mut all = Vec::with_capacity(files.len() + 1);
@@ -160,7 +181,7 @@ fn text_key(
         all.push((path.clone(), content.digest));
     }
     if assembler_reads && unit.assembles() {
-        return Ok((None, false));
+        return Ok(Keys { key: None, exact_key: None, only_tokens: false });
     }
     only_tokens &= !unit.definitions.iter().any(|scan| scan.column_builtins);
     let mut hashed = Digest::of(text).0.to_vec();
@@ -174,12 +195,16 @@ fn text_key(
             hashed.extend_from_slice(path);
         }
     }
-    let files = if only_tokens { None } else { Some(all.as_slice()) };
     for path in quoted {
         let content = daemon.memo.content(&unit.here, &path, unit.now).ok();
         hashed.extend_from_slice(&content.map_or([0; Digest::LEN], |content| content.digest.0));
     }
-    Ok((Some(key::text_key(&unit.inputs(), Digest::of(&hashed), files)), only_tokens))
+    let key = |files| Some(key::text_key(&unit.inputs(), Digest::of(&hashed), files));
+    let exact_key = key(Some(all.as_slice()));
+    Ok(match only_tokens {
+        true => Keys { key: key(None), exact_key, only_tokens },
+        false => Keys { key: exact_key, exact_key: None, only_tokens },
+    })
 }
 
 /// Whether the text contains a date or a time in the form of `__DATE__` (`"Mmm dd yyyy`),

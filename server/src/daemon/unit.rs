@@ -434,17 +434,22 @@ fn apparent_directory<'c>(call: &'c Call, here: &WorkingDirectory) -> Option<&'c
 /// The macros of the command line are source text as well.
 fn definitions(invocation: &Invocation) -> Vec<Scan> {
     let arguments = invocation.arguments.iter().filter(|argument| argument.role == Role::Macro);
-    arguments
-        .filter_map(|argument| {
-            let words: Vec<&[u8]> = argument.words.iter().map(|word| word.as_bytes()).collect();
-            let text = match words.as_slice() {
-                [_, text] => text,
-                [word] => word.strip_prefix(b"-D")?,
-                _ => return None,
-            };
-            Some(scan_definition(text))
-        })
-        .collect()
+    let words = arguments.filter_map(|argument| argument.words.last());
+    words.flat_map(|word| definitions_in(word.as_bytes())).map(scan_definition).collect()
+}
+
+/// The definitions in the last word of an option for macros: `X=1`, `-DX=1`, `--define-macro=X=1` or
+/// `-Wp,-DX=1,-DY=2`.
+fn definitions_in(word: &[u8]) -> Vec<&[u8]> {
+    let parts = match word.strip_prefix(b"-Wp,") {
+        Some(list) => list.split(|byte| *byte == b',').collect(),
+        None => vec![word],
+    };
+    let name = |part| {
+        let names: [&[u8]; 2] = [b"-D", b"--define-macro="];
+        names.iter().find_map(|name| <[u8]>::strip_prefix(part, *name)).unwrap_or(part)
+    };
+    parts.into_iter().map(name).collect()
 }
 
 /// Everything that shapes how diagnostics look.

@@ -42,7 +42,7 @@ impl Call<'_> {
             depfile,
             debug_info,
             uses_working_directory: self.names_directory || debug_names_directory,
-            needs_only_tokens: !has(POSITION) && !debug_info,
+            needs_only_tokens: !has(POSITION) && !debug_info && !self.may_warn_of_macros(),
             native: self.native,
             names_output: has(OUTPUT_NAME | RECORD),
             records_command_line: has(RECORD),
@@ -55,6 +55,12 @@ impl Call<'_> {
             read_files: self.read_files,
             forced_includes: self.forced_includes,
         })
+    }
+
+    /// Some warnings that are on by default depend on whether a macro wrote the tokens: clang says
+    /// nothing of an empty statement, say, that a macro made.
+    fn may_warn_of_macros(&self) -> bool {
+        self.context.family == Family::Clang && !self.no_warnings
     }
 
     fn decide_source(&self) -> Result<(PathBuf, Option<Told>), Uncacheable> {
