@@ -16,7 +16,7 @@ impl Fnv {
 
 fn main() {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-    for folder in ["../config/src", "../cache/src", "src", "../src"] {
+    for folder in ["../early/src", "../config/src", "../cache/src", "src", "../src"] {
         println!("cargo:rerun-if-changed={folder}");
         add_folder(&mut hash, Path::new(folder));
     }

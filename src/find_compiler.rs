@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Programs that stand in for compilers under the compilers' names.
-const WRAPPERS: [&str; 6] = ["rcache", "ccache", "distcc", "sccache", "icecc", "buildcache"];
+pub const WRAPPERS: [&str; 6] = ["rcache", "ccache", "distcc", "sccache", "icecc", "buildcache"];
 
 /// The running binary; nothing where /proc is not mounted.
 const OWN_BINARY: &str = "/proc/self/exe";

@@ -1,12 +1,14 @@
 //! The launcher: ask the daemon, do what it says; its only way out of trouble is to exec the compiler.
 
 use crate::find_compiler;
-use server::client;
-use server::launcher_protocol::{BUILD, Terminal, ToDaemon, ToLauncher};
+use early::Asked;
+use server::client::{self, Connection};
+use server::launcher_protocol::{self, BUILD, Terminal, ToDaemon, ToLauncher};
 use server::program::{self, INSIDE_VARIABLE, Ran};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -16,6 +18,33 @@ const NOT_FOUND_STATUS: u8 = 127;
 
 /// What a shell answers when a command cannot be executed.
 const NOT_EXECUTABLE_STATUS: u8 = 126;
+
+/// What a request is made of, for those who make it before the C library is there.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+static NAMES: early::Names = early::Names {
+    build: BUILD,
+    subcommands: crate::cli::SUBCOMMANDS,
+    wrappers: &find_compiler::WRAPPERS,
+    inside: INSIDE_VARIABLE,
+    deciding: &config::paths::DECIDING,
+    runtime_folder: config::environment::XDG_RUNTIME_DIR,
+    socket_path_bytes_max: config::paths::SOCKET_PATH_BYTES_MAX,
+    silent_hit: &launcher_protocol::SILENT_HIT,
+    silence_max: launcher_protocol::SILENCE_MAX.as_secs() as u32,
+};
+
+/// Asks the daemon before the C library is there, and ends the process where a hit has printed nothing.
+///
+/// # Safety
+/// `stack` is the stack pointer with which the kernel started the process.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg_attr(test, expect(dead_code, reason = "a test has the entry point of its harness"))]
+pub unsafe extern "C" fn ask_early(stack: *const usize) {
+    static mut SCRATCH: early::Scratch = early::Scratch::new();
+    let scratch = &raw mut SCRATCH;
+    // SAFETY: there is one thread, and it comes here once.
+    unsafe { early::ask(stack, &NAMES, &mut *scratch) }
+}
 
 /// Compiles through the cache, and returns the exit status. `name` is the compiler as the user
 /// wrote it.
@@ -81,15 +110,31 @@ impl Call<'_> {
         }
     }
 
-    fn try_converse(&self, compiled: &mut Option<Ran>) -> io::Result<Ending> {
+    /// The connection on which the daemon was asked, or is asked now.
+    fn ask(&self) -> io::Result<Connection> {
+        match early::take_asked() {
+            Asked::Yes(descriptor) => {
+                // SAFETY: the descriptor is handed over once, and nobody else has it.
+                Ok(Connection::adopt(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+            }
+            Asked::InVain => Err(io::ErrorKind::TimedOut.into()),
+            Asked::No => self.ask_anew(),
+        }
+    }
+
+    fn ask_anew(&self) -> io::Result<Connection> {
         let mut connection = client::connect(true)?;
-        let request = ToDaemon::Compile {
+        connection.send(&ToDaemon::Compile {
             caller: client::caller()?,
             terminal: terminal(),
             compiler: self.compiler.clone(),
             arguments: self.arguments.to_vec(),
-        };
-        connection.send(&request)?;
+        })?;
+        Ok(connection)
+    }
+
+    fn try_converse(&self, compiled: &mut Option<Ran>) -> io::Result<Ending> {
+        let mut connection = self.ask()?;
         let mut may_replace = true;
         loop {
             match connection.receive()? {
@@ -115,8 +160,7 @@ impl Call<'_> {
                     if may_replace && client::makes_way(&build, BUILD) =>
                 {
                     may_replace = false;
-                    connection = client::connect(true)?;
-                    connection.send(&request)?;
+                    connection = self.ask_anew()?;
                 }
                 ToLauncher::StepAside => return Ok(Ending::StepAside),
                 ToLauncher::OtherBuild(_) | ToLauncher::Answer(_) => {
@@ -200,4 +244,153 @@ fn end_like(status: i32) -> u8 {
         }
     }
     status.code().unwrap_or(1) as u8
+}
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod tests {
+    //! What is asked before the C library is there, against what is asked after it.
+
+    use super::*;
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    /// A stack as the kernel lays it out.
+    struct Stack {
+        texts: Vec<CString>,
+        words: usize,
+    }
+
+    impl Stack {
+        fn new(words: &[&str], variables: &[&str]) -> Stack {
+            let texts = words.iter().chain(variables).map(|text| CString::new(*text).unwrap());
+            Stack { texts: texts.collect(), words: words.len() }
+        }
+
+        fn pointers(&self) -> Vec<usize> {
+            let pointers: Vec<usize> = self.texts.iter().map(|t| t.as_ptr() as usize).collect();
+            let (words, variables) = pointers.split_at(self.words);
+            [&[self.words], words, &[0], variables, &[0]].concat()
+        }
+
+        fn request(&self) -> Option<Vec<u8>> {
+            let mut scratch = Box::new(early::Scratch::new());
+            // SAFETY: the pointers are laid out as the kernel does it.
+            unsafe { early::request(self.pointers().as_ptr(), &NAMES, &mut scratch) }
+                .map(<[u8]>::to_vec)
+        }
+
+        fn socket(&self) -> PathBuf {
+            // SAFETY: as above.
+            let address = unsafe { early::socket_path(self.pointers().as_ptr(), &NAMES) };
+            PathBuf::from(OsStr::from_bytes(address.expect("an address").path()))
+        }
+    }
+
+    /// The compiler and its arguments, by the launcher's own way.
+    fn later(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Vec<u8> {
+        let path = variables.iter().find(|(name, _)| *name == "PATH").expect("PATH").1;
+        let compiler =
+            find_compiler::find_next(OsStr::new(name), OsStr::new(path), OsStr::new("")).unwrap();
+        let mut caller = client::caller().unwrap();
+        caller.environment =
+            variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let arguments = arguments.iter().map(OsString::from).collect();
+        ToDaemon::Compile { caller, terminal: terminal(), compiler, arguments }.encode()
+    }
+
+    fn program(path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A PATH with wrappers, links and odd things before the compiler.
+    fn search_path(folder: &Path) -> String {
+        let at = |name: &str| folder.join(name);
+        program(&at("opt/ccache-4"));
+        program(&at("versions/gcc-12"));
+        for name in ["ccache", "own", "real", "more"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        symlink("../opt/ccache-4", at("ccache/gcc")).unwrap();
+        symlink("/proc/self/exe", at("own/gcc")).unwrap();
+        std::fs::create_dir_all(at("folder/gcc")).unwrap();
+        std::fs::create_dir(at("plain")).unwrap();
+        std::fs::write(at("plain/gcc"), "not executable").unwrap();
+        symlink(at("versions/gcc-12"), at("more/gcc")).unwrap();
+        symlink("../more/gcc", at("real/gcc")).unwrap();
+        ["nowhere", "ccache", "own/", "folder", "plain", "real/", "more"]
+            .map(|name| folder.join(name).to_str().unwrap().to_owned())
+            .join(":")
+    }
+
+    #[test]
+    fn both_ways_ask_for_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = search_path(folder.path());
+        let real = folder.path().join("real/gcc").to_str().unwrap().to_owned();
+        let variables = [("A", ""), ("=B", "1=2"), ("PATH", path.as_str()), ("A", "again")];
+        let texts = ["A=", "=B=1=2", "nothing", &format!("PATH={path}"), "", "A=again"];
+        let arguments = ["-c", "", "a b.c"];
+        for words in [vec!["rcache", "gcc"], vec!["/opt/rcache-1", &real], vec!["own/gcc"]] {
+            let name = words.last().unwrap();
+            let name = if words.len() == 1 { "gcc" } else { name };
+            let early = Stack::new(&[&words[..], &arguments].concat(), &texts).request();
+            assert_eq!(early, Some(later(name, &arguments, &variables)), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_odd_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = format!("PATH={}", search_path(folder.path()));
+        let plain = ["rcache", "gcc", "-c"];
+        assert!(Stack::new(&plain, &[&path]).request().is_some());
+        let odd: [&[&str]; 12] = [
+            &[],
+            &["rcache"],
+            &["rcache", ""],
+            &["rcache", "stats"],
+            &["rcache", "--version"],
+            &["rcache", "--", "gcc", "-c"],
+            &["rcache", "rcache", "gcc"],
+            &["rcache", "no-such-compiler"],
+            &["rcache", "/no/such/compiler"],
+            &["rcache", "own/gcc/"],
+            &["..", "gcc"],
+            &["/proc/self/exe/..", "gcc"],
+        ];
+        for words in odd {
+            assert_eq!(Stack::new(words, &[&path]).request(), None, "{words:?}");
+        }
+        let long = format!("LONG={}", "x".repeat(1 << 16));
+        let other_paths = ["PATH=", "PATH=:/usr/bin", "PATH=bin:/usr/bin", "NO_PATH=/usr/bin"];
+        for path in other_paths {
+            assert_eq!(Stack::new(&plain, &[path]).request(), None, "{path}");
+        }
+        for variable in [long.as_str(), "_RCACHE_INSIDE="] {
+            assert_eq!(Stack::new(&plain, &[&path, variable]).request(), None);
+        }
+    }
+
+    #[test]
+    fn both_ways_ask_the_same_daemon() {
+        let folder = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+        let text = folder.path().to_str().unwrap();
+        let (slash, long) = (format!("{text}/"), format!("/tmp/{}", "long/".repeat(20)));
+        let user = rustix::process::getuid().as_raw();
+        for folder in [text, &slash, &long, "", "relative", "/nowhere/at/all", "/dev/null"] {
+            for (name, value) in [("RCACHE_DIR", "/a"), ("HOME", ""), ("B", "x")] {
+                let variable = |asked: &str| match asked {
+                    "XDG_RUNTIME_DIR" => Some(OsString::from(folder)),
+                    _ => (asked == name).then(|| OsString::from(value)),
+                };
+                let variables = [format!("XDG_RUNTIME_DIR={folder}"), format!("{name}={value}")];
+                let early = Stack::new(&[], &[&variables[0], &variables[1]]).socket();
+                assert_eq!(early, config::paths::socket_path(&variable, user), "{variables:?}");
+            }
+        }
+    }
 }

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 /// Understands the quoting of gcc (`libcpp/mkdeps.cc`, `munge`) and of clang
 /// (`lib/Frontend/DependencyFile.cpp`): `\ `, `\#`, `$$` and a backslash before the end of a
 /// line; several targets; and the rules without prerequisites that `-MP` adds. `None` for anything
-/// else, and for a rule that names no file. Some names have no faithful spelling in a make rule (a
-/// blank after a final backslash; clang writes `\` as `/`): they come back changed, so the caller
-/// must not store a result of which an input does not exist.
+/// else, and for a rule that names no file. Targets may hold `$` and `#`: `-MT '$(OUT)/a.o'` is
+/// written as it was given. Some names have no faithful spelling in a make rule (a blank after a
+/// final backslash; clang writes `\` as `/`): they come back changed, so the caller must not store
+/// a result of which an input does not exist.
 pub fn inputs(bytes: &[u8]) -> Option<Vec<PathBuf>> {
-    let mut words = Words { bytes, at: 0 };
+    let mut words = Words { bytes, at: 0, part: Part::Targets };
     skip_targets(&mut words)?;
+    words.part = Part::Prerequisites;
     let mut found = Vec::new();
     loop {
         match words.next()? {
@@ -66,9 +68,16 @@ enum Word {
     EndOfText,
 }
 
+#[derive(PartialEq)]
+enum Part {
+    Targets,
+    Prerequisites,
+}
+
 struct Words<'a> {
     bytes: &'a [u8],
     at: usize,
+    part: Part,
 }
 
 impl Words<'_> {
@@ -107,6 +116,7 @@ impl Words<'_> {
                 b' ' | b'\t' | b'\n' => break,
                 b'\r' if self.peek(1) == Some(b'\n') => break,
                 b'$' if self.peek(1) == Some(b'$') => self.take(2, b'$', &mut name),
+                b'$' | b'#' if self.part == Part::Targets => self.take(1, byte, &mut name),
                 b'$' | b'#' | 0 => return None,
                 b'\\' if matches!(self.peek(1), Some(b'\n')) => break,
                 // A quoted colon, or a backslash and a colon: nothing tells which.

@@ -153,8 +153,15 @@ impl WorkingDirectory {
     }
 }
 
-fn is_folder(stat: &rustix::fs::Stat) -> bool {
+/// Whether that is a folder.
+pub fn is_folder(stat: &rustix::fs::Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
+}
+
+/// Whether nothing was there to ask about.
+fn is_nothing(asked: &io::Result<rustix::fs::Stat>) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(asked, Err(error) if matches!(error.kind(), NotFound | NotADirectory))
 }
 
 /// A file as it was just now.
@@ -241,24 +248,23 @@ impl FileMemo {
         Ok((content, scan))
     }
 
-    /// Whether there is nothing under any of `names` in `folder`. `set` identifies folder and names.
+    /// Whether there is nothing under any of `names` in `folder`, of which `found` was just asked. `set`
+    /// identifies folder and names.
     /// Asks only the folder's stamp where that proves that nothing changed.
     pub fn all_absent<'n>(
         &self,
         here: &WorkingDirectory,
         folder: &Path,
+        found: &io::Result<rustix::fs::Stat>,
         set: Digest,
         names: impl Iterator<Item = &'n Path>,
         now: SystemTime,
     ) -> bool {
         let folder_or_here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let stamp = match here.stat(folder_or_here) {
-            Ok(stat) if is_folder(&stat) => Stamp::of(&stat),
+        let stamp = match found {
+            Ok(stat) if is_folder(stat) => Stamp::of(stat),
             Ok(_) => return true,
-            Err(error) => {
-                use io::ErrorKind::{NotADirectory, NotFound};
-                return matches!(error.kind(), NotFound | NotADirectory);
-            }
+            failed => return is_nothing(failed),
         };
         let place = (stamp.device, stamp.inode, set);
         if read(&self.absences).get(&place) == Some(&stamp) {
@@ -267,8 +273,12 @@ impl FileMemo {
         let mut lasting = true;
         for name in names {
             let path = folder.join(name);
+            let found = here.stat_link(&path);
+            if is_nothing(&found) {
+                continue;
+            }
             // A dangling symlink can come to life without a trace in this folder.
-            lasting &= here.stat_link(&path).is_err();
+            lasting &= found.is_err();
             if here.presence(&path) != Presence::Absent {
                 return false;
             }
@@ -434,7 +444,8 @@ mod tests {
         let set = Digest::of(b"set");
         let absent = |now| {
             let names = [Path::new("x.h"), Path::new("y.h")];
-            case.memo.all_absent(&case.here, Path::new(""), set, names.into_iter(), now)
+            let folder = case.here.stat(Path::new("."));
+            case.memo.all_absent(&case.here, Path::new(""), &folder, set, names.into_iter(), now)
         };
         assert!(absent(later(100)));
         assert_eq!(read(&case.memo.absences).len(), 1);

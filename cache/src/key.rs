@@ -68,6 +68,10 @@ pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
         hasher.field("same folder", left.as_os_str().as_bytes());
         hasher.field("as", right.as_os_str().as_bytes());
     }
+    for (folder, first) in &recorded.search_folders {
+        hasher.field("search folder", folder.as_os_str().as_bytes());
+        hasher.field("first", &first.to_le_bytes());
+    }
     for absent in &recorded.absent {
         hasher.field("absent", &absent.set.0);
     }

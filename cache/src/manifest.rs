@@ -4,23 +4,26 @@
 //! manifest = version:u8 path* 0xffff result*          little endian; results newest first
 //! path     = length:u16 octet*
 //! result   = key:20 files:u32 (path:u32 digest:20)* present:u32 (path:u32)*
-//!            directories:u32 (path:u32)* same:u32 (path:u32 path:u32)* folders:u32 absent*
+//!            directories:u32 (path:u32)* same:u32 (path:u32 path:u32)*
+//!            search:u32 (path:u32 first:u32)* folders:u32 absent*
 //! absent   = folder:u32 set:20 names:u32 (name:u32)*
 //! ```
 //! Paths are as the compiler spelled them: relative ones start at the caller's working directory,
 //! so that a checkout in another place can use the same manifest.
 
-use crate::file_memo::{FileMemo, Folders, Presence, WorkingDirectory};
+use crate::file_memo::{FileMemo, Folders, Presence, WorkingDirectory, is_folder};
 use crate::hasher::{Digest, KeyHasher, KeySink};
+use rustix::fs::Stat;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 /// Raised whenever the layout or the meaning changes; an older manifest is a miss.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A header that flips between a few states keeps all of them; older results fall off the end.
 pub const RESULTS_MAX: usize = 40;
@@ -48,6 +51,8 @@ pub struct Recorded<'a> {
     pub directories: Vec<&'a Path>,
     /// Names of one and the same folder.
     pub same_folders: Vec<(&'a Path, &'a Path)>,
+    /// Folders of the search path, each with the index of the first that is the same folder.
+    pub search_folders: Vec<(&'a Path, u32)>,
     /// What was looked for and is not there.
     pub absent: Vec<AbsentIn<'a>>,
 }
@@ -117,7 +122,7 @@ impl<'a> Recorded<'a> {
     pub fn check(
         &'a self,
         memo: &FileMemo,
-        here: &WorkingDirectory,
+        here: &'a WorkingDirectory,
         now: SystemTime,
     ) -> Result<(), Mismatch<'a>> {
         let mut folders = Folders::new(here, self.files.len());
@@ -147,13 +152,50 @@ impl<'a> Recorded<'a> {
                 _ => return Err(Mismatch::Changed(left)),
             }
         }
+        let mut asked = Asked::new(here);
+        self.check_search_folders(&mut asked)?;
         for absent in &self.absent {
             let names = absent.names.iter().copied();
-            if !memo.all_absent(here, absent.folder, absent.set, names, now) {
+            let found = asked.stat(absent.folder);
+            if !memo.all_absent(here, absent.folder, found, absent.set, names, now) {
                 return Err(Mismatch::Appeared(absent));
             }
         }
         Ok(())
+    }
+
+    /// Whether the same folders of the search path are the same, and no others.
+    fn check_search_folders(&'a self, asked: &mut Asked<'a>) -> Result<(), Mismatch<'a>> {
+        let mut ids = Vec::with_capacity(self.search_folders.len());
+        for (index, (folder, first)) in self.search_folders.iter().enumerate() {
+            let Ok(stat) = asked.stat(folder) else { return Err(Mismatch::Gone(folder)) };
+            let id = (stat.st_dev, stat.st_ino);
+            let now_first = ids.iter().position(|other| *other == id).unwrap_or(index);
+            if now_first != *first as usize || !is_folder(stat) {
+                return Err(Mismatch::Changed(folder));
+            }
+            ids.push(id);
+        }
+        Ok(())
+    }
+}
+
+/// What was found out about the folders of one check: many are on the search path, and had something
+/// absent from them, too.
+struct Asked<'a> {
+    here: &'a WorkingDirectory,
+    folders: HashMap<&'a Path, io::Result<Stat>>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(here: &'a WorkingDirectory) -> Asked<'a> {
+        Asked { here, folders: HashMap::new() }
+    }
+
+    /// An empty path is the working directory.
+    fn stat(&mut self, folder: &'a Path) -> &io::Result<Stat> {
+        let path = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        self.folders.entry(folder).or_insert_with(|| self.here.stat(path))
     }
 }
 
@@ -186,6 +228,11 @@ impl<'a> Manifest<'a> {
             for (left, right) in &result.same_folders {
                 put_u32(&mut body, paths.index(left));
                 put_u32(&mut body, paths.index(right));
+            }
+            put_u32(&mut body, result.search_folders.len() as u32);
+            for (folder, first) in &result.search_folders {
+                put_u32(&mut body, paths.index(folder));
+                put_u32(&mut body, *first);
             }
             put_u32(&mut body, result.absent.len() as u32);
             for absent in &result.absent {
@@ -295,6 +342,9 @@ impl<'a> Reader<'a> {
         let same_folders = (0..self.count(8)?)
             .map(|_| Some((self.path(paths)?, self.path(paths)?)))
             .collect::<Option<Vec<_>>>()?;
+        let search_folders = (0..self.count(8)?)
+            .map(|_| Some((self.path(paths)?, self.u32()?)))
+            .collect::<Option<Vec<_>>>()?;
         let absent = (0..self.count(8 + Digest::LEN)?)
             .map(|_| {
                 Some(AbsentIn {
@@ -304,7 +354,7 @@ impl<'a> Reader<'a> {
                 })
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Recorded { key, files, present, directories, same_folders, absent })
+        Some(Recorded { key, files, present, directories, same_folders, search_folders, absent })
     }
 
     fn paths(&mut self, paths: &[&'a Path]) -> Option<Vec<&'a Path>> {
@@ -324,6 +374,7 @@ mod tests {
             present: vec![Path::new("a.h")],
             directories: vec![Path::new("inc/d.h")],
             same_folders: vec![(Path::new("inc"), Path::new("/inc"))],
+            search_folders: vec![(Path::new("inc"), 0), (Path::new("/inc"), 0)],
             absent: group_absent(["x/a.h", "y.h", "x/c.h"].map(Path::new).into_iter()),
         }
     }
@@ -374,6 +425,7 @@ mod tests {
             present: vec![],
             directories: vec![],
             same_folders: vec![],
+            search_folders: vec![],
             absent: group_absent([Path::new("inc/a.h")].into_iter()),
         };
         assert_eq!(recorded.check(&memo, &here, now), Ok(()));

@@ -41,12 +41,10 @@ pub enum Manner {
 
 /// The permission bits of what a compile leaves at `path`, where a stored result may take the place
 /// of what is there now. `None` where the difference between truncating, unlinking and replacing
-/// would show in another way: through links, into devices, over what cannot be written.
+/// would show in another way: through links, into devices, over what cannot be written. The folder
+/// must not have permissions of its own for new files ([`has_default_permissions`]).
 pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Manner) -> Option<u32> {
     let new = 0o666 & !umask;
-    if has_default_permissions(here, path.parent()) {
-        return None;
-    }
     let stat = match here.stat_link(path) {
         Ok(stat) => stat,
         Err(error) => {
@@ -68,10 +66,9 @@ pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Mann
 }
 
 /// Whether new files in the folder get their permissions from its access list, not from the umask.
-fn has_default_permissions(here: &WorkingDirectory, folder: Option<&Path>) -> bool {
+pub fn has_default_permissions(here: &WorkingDirectory, folder: &Path) -> bool {
     let descriptor = here.descriptor().as_fd().as_raw_fd();
-    let here = Path::new("/proc/self/fd").join(descriptor.to_string());
-    let folder = here.join(folder.unwrap_or(Path::new("")));
+    let folder = Path::new("/proc/self/fd").join(descriptor.to_string()).join(folder);
     rustix::fs::getxattr(folder, "system.posix_acl_default", &mut [0u8; 0]).is_ok()
 }
 

@@ -23,7 +23,8 @@ pub struct SearchPath {
     /// Folders of the command line and of the compiler that do not exist; one that appears changes
     /// the order.
     pub missing: Vec<PathBuf>,
-    /// Folders left out because they are, at present, the same as a listed one.
+    /// Folders left out, or listed under another name, because they are at present the same as one that
+    /// is listed.
     pub duplicates: Vec<PathBuf>,
 }
 
@@ -94,6 +95,10 @@ pub struct Probes {
     pub inputs: Vec<PathBuf>,
     /// The two name the same folder (device and inode).
     pub same_folders: Vec<(PathBuf, PathBuf)>,
+    /// The folders of the search path, those left out as duplicates too, each with the index of the first
+    /// that is the same folder: what becomes the same as another one is left out, or counts as a
+    /// system folder; what is no longer the same is searched.
+    pub search_folders: Vec<(PathBuf, u32)>,
 }
 
 impl Probes {

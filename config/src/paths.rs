@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub const SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// The variables that decide which cache folder a call means, and so which daemon serves it.
-const DECIDING: [&str; 6] =
+pub const DECIDING: [&str; 6] =
     [RCACHE_CONFIG, RCACHE_DIR, RCACHE_CACHE_DIR, XDG_CONFIG_HOME, XDG_CACHE_HOME, HOME];
 
 /// `/XXXXXXXXXXXXXXXX.sock`

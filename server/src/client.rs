@@ -172,6 +172,15 @@ fn unwrap_answer(answer: &[u8]) -> Result<serde_json::Value, AskError> {
 }
 
 impl Connection {
+    /// The connection on which a request was sent before.
+    pub fn adopt(socket: OwnedFd) -> Connection {
+        Connection {
+            stream: UnixStream::from(socket),
+            received: Vec::new(),
+            descriptors: Vec::new(),
+        }
+    }
+
     /// Sends one message.
     pub fn send(&mut self, message: &ToDaemon) -> io::Result<()> {
         let frame = message.encode();
@@ -260,8 +269,7 @@ fn connect_to(socket: &Path) -> io::Result<Connection> {
         let text = format!("{} is another user's", socket.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    let stream = UnixStream::from(descriptor);
-    Ok(Connection { stream, received: Vec::new(), descriptors: Vec::new() })
+    Ok(Connection::adopt(descriptor))
 }
 
 /// No daemon is there, as opposed to one that cannot be talked to.

@@ -45,6 +45,9 @@ pub const WAITING_INTERVAL: Duration = Duration::from_secs(1);
 /// Descriptors that may travel with one `Run`: stdout, stderr, and two files for dependencies.
 pub const DESCRIPTORS_MAX: usize = 4;
 
+/// The whole answer to a hit that printed nothing: `Finished` with zeros.
+pub const SILENT_HIT: [u8; 17] = [13, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// Stands for the path of extra descriptor `n` in an argument of `Run`. A NUL cannot occur in a
 /// real argument.
 pub fn descriptor_mark(n: usize) -> Vec<u8> {

@@ -11,8 +11,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// How often a call is repeated whose results change by themselves.
-const REPEATS_MAX: usize = 4;
+/// How often a call is repeated that differs: its results may change by themselves, if rarely (`-gctf`).
+const REPEATS_MAX: usize = 8;
 
 /// What came of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,27 +106,31 @@ impl Stage {
         if alone == cached || self.subject.hosts().is_some() && alike::results(&alone, &cached) {
             return Verdict::Same { succeeded };
         }
-        let mut first = alone.clone();
+        let mut again = alone.clone();
         let mut cached = cached;
+        let mut is_stable = true;
         for _ in 0..REPEATS_MAX {
-            let again = self.run_alone(call);
-            if again == alone && again == first {
-                return Verdict::Differs(difference(&alone, &cached));
+            again = self.run_alone(call);
+            is_stable &= again == alone;
+            if is_stable {
+                continue;
             }
             cached = self.run_cached(call);
             if again == cached {
                 return Verdict::Same { succeeded };
             }
-            first = again;
+        }
+        if is_stable {
+            return Verdict::Differs(difference(&alone, &cached));
         }
         let has_time = self.tree.values().any(|node| format!("{node:?}").contains("TIME"));
-        let alike = first.status == cached.status
-            && first.stderr == cached.stderr
-            && first.files.keys().eq(cached.files.keys());
+        let alike = again.status == cached.status
+            && again.stderr == cached.stderr
+            && again.files.keys().eq(cached.files.keys());
         if !alike || has_time {
-            return Verdict::Differs(difference(&first, &cached));
+            return Verdict::Differs(difference(&again, &cached));
         }
-        self.level(&first, &cached);
+        self.level(&again, &cached);
         Verdict::Unstable
     }
 
@@ -140,14 +144,14 @@ impl Stage {
     fn run_alone(&self, call: &Call) -> Result {
         self.swap();
         let output = self.command(call, &[]).output().expect("the compiler");
-        let result = self.result(output);
+        let result = self.result(call, output);
         self.swap();
         result
     }
 
     fn run_cached(&self, call: &Call) -> Result {
         let output = self.command(call, &[self.subject.command()]).output().expect("the cache");
-        self.result(output)
+        self.result(call, output)
     }
 
     /// Starts the call through the cache, for accidents while it runs.
@@ -156,11 +160,20 @@ impl Stage {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the cache")
     }
 
-    fn result(&self, output: Output) -> Result {
+    fn result(&self, call: &Call, output: Output) -> Result {
+        let mut status = output.status.code();
+        let mut stderr = without_random_names(output.stderr);
+        // Compiler and assembler run at once: where both fail, either may speak first, and be the one
+        // whose status it is.
+        if status != Some(0) && call.words().any(|word| word == "-pipe") {
+            let mut lines: Vec<&[u8]> = stderr.split(|byte| *byte == b'\n').collect();
+            lines.sort_unstable();
+            (status, stderr) = (Some(1), lines.join(&b'\n'));
+        }
         Result {
-            status: output.status.code(),
+            status,
             stdout: without_random_names(output.stdout),
-            stderr: without_random_names(output.stderr),
+            stderr,
             files: survey(&self.shown(), &self.tree),
         }
     }
@@ -184,17 +197,26 @@ impl Stage {
     }
 }
 
-/// gcc's temporary files (libiberty, make_temp_file) are named in the assembler's messages.
+/// Without the temporary names of gcc (libiberty, make_temp_file) and clang, which the assembler's
+/// messages hold, and without the addresses in gcc's backtrace when it crashes.
 fn without_random_names(mut text: Vec<u8>) -> Vec<u8> {
-    let mut at = 0;
-    while at + 10 < text.len() {
-        let is_name = text[at..].starts_with(b"/cc")
+    for at in 0..text.len().saturating_sub(10) {
+        let is_gccs_name = text[at..].starts_with(b"/cc")
             && text[at + 3..at + 9].iter().all(u8::is_ascii_alphanumeric)
             && text[at + 9] == b'.';
-        if is_name {
+        if is_gccs_name {
             text[at + 3..at + 9].fill(b'X');
         }
-        at += 1;
+        let is_clangs_name = text[at] == b'-'
+            && text[at + 1..at + 7].iter().all(u8::is_ascii_hexdigit)
+            && text[at + 7..].starts_with(b".s");
+        if is_clangs_name {
+            text[at + 1..at + 7].fill(b'X');
+        }
+    }
+    for line in text.split_mut(|byte| *byte == b'\n').filter(|line| line.starts_with(b"0x")) {
+        let digits = line[2..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        line[2..2 + digits].fill(b'0');
     }
     text
 }

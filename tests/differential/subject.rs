@@ -28,6 +28,8 @@ pub enum Program {
     Rcache,
     /// ccache: its counters are read.
     Ccache,
+    /// sccache: its server is ended.
+    Sccache,
     /// Any other launcher.
     Other,
 }
@@ -59,6 +61,7 @@ impl Subject {
         let program = match name.as_str() {
             "rcache" => Program::Rcache,
             "ccache" => Program::Ccache,
+            "sccache" => Program::Sccache,
             _ => Program::Other,
         };
         for folder in ["home", "run", "tmp"] {
@@ -164,7 +167,7 @@ impl Subject {
                 });
                 Some(wanted.map(|(name, n)| (name.into(), n.parse().unwrap_or(0))).collect())
             }
-            Program::Other => None,
+            Program::Sccache | Program::Other => None,
         }
     }
 
@@ -177,10 +180,13 @@ impl Subject {
 
     /// Ends the daemon in the orderly way.
     pub fn stop(&self) {
-        if self.program == Program::Rcache {
-            // Where it is not up there is nothing to stop.
-            let _ = self.subcommand(&["daemon", "stop"]).stdout(Stdio::null()).status();
-        }
+        let words: &[&str] = match self.program {
+            Program::Rcache => &["daemon", "stop"],
+            Program::Sccache => &["--stop-server"],
+            Program::Ccache | Program::Other => return,
+        };
+        // Where it is not up there is nothing to stop.
+        let _ = self.subcommand(words).stdout(Stdio::null()).status();
     }
 
     /// Ends the daemon at once.

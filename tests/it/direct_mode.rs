@@ -106,22 +106,6 @@ fn has_include_next_becomes_true() {
 }
 
 #[test]
-fn include_folder_is_a_symlink_that_is_retargeted() {
-    for family in compilers("include_folder_is_a_symlink_that_is_retargeted") {
-        let project = Project::new(&[
-            ("a.c", "#include <x.h>\nint x = X;\n"),
-            ("old/x.h", "#define X 1\n"),
-            ("new/x.h", "#define X 2\n"),
-        ]);
-        project.symlink("old", "current");
-        let line = format!("{} -c a.c -I current", family.c);
-        let trap = Trap::prepared(project, line).sprung("direct_cache_hit");
-        trap.change(|project| project.symlink("new", "current"));
-        trap.undo(|project| project.symlink("old", "current"));
-    }
-}
-
-#[test]
 fn header_is_a_symlink_that_is_retargeted() {
     for family in compilers("header_is_a_symlink_that_is_retargeted") {
         let project = Project::new(&[

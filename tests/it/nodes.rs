@@ -96,7 +96,7 @@ fn a_build_survives_the_loss_of_its_nodes() {
     progress(10);
     k8n0.docker("kill").success();
     progress(25);
-    k8n1.docker("pause").success();
+    k8n1.signal("STOP").success();
     progress(40);
     docker(&["network", "disconnect", "bridge", k8vm0.id()]).success();
     let outcome = build.finish(LIMIT_BUILD);
@@ -108,7 +108,7 @@ fn a_build_survives_the_loss_of_its_nodes() {
     let stats = cache.stats();
     assert!(stats.get("remote_compile") >= 10, "{}", stats.0);
     assert_eq!(stats.get("remote_compile") + stats.get("local_compile"), UNITS as u64);
-    k8n1.docker("unpause").success();
+    k8n1.signal("CONT").success();
     (0..UNITS).for_each(|number| project.remove(&format!("unit{number}.o")));
     run(project.command("make").args(["-j4", "LAUNCHER="]), LIMIT_BUILD).success();
     assert!(objects(&project) == built);

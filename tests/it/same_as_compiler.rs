@@ -101,6 +101,7 @@ fn dependency_options_in_other_spellings() {
             "-c a.c -MMD -MFjoined.d",
             "-c a.c -MMD -MTjoined -MTsecond",
             "-c a.c -MD -MT one -MT two -MQ three",
+            "-c a.c -MD -MT $(OUT)/a.o -MT #x",
             "-c a.c -MMD",
             "-c a.c -MD -MP -o x.y.o",
             "-c a.c -MD -o without_suffix",

@@ -22,6 +22,7 @@ fn rules_of_compilers_are_read() {
     assert_eq!(names("c:a.o: d:a.c"), list(&["d:a.c"]));
     assert_eq!(names("a.o:\\\n a.c\r\n"), list(&["a.c"]));
     assert_eq!(names("o\\ $$\\#:o.o: a\\ b\\#$$.c"), list(&["a b#$.c"]));
+    assert_eq!(names("$(OUT)/a.o $@ a#b: a.c\n"), list(&["a.c"]));
     assert_eq!(names("a.o: a\\\\\\ b a\\\\#c a\\b"), list(&["a\\ b", "a\\#c", "a\\b"]));
 }
 

@@ -34,17 +34,32 @@ const UNIT: [&str; 2] = [
 struct Oracle {
     family: Family,
     driver: &'static str,
+    source: &'static str,
 }
 
 const ORACLES: [Oracle; 2] = [
-    Oracle { family: Family::Gcc, driver: "g++" },
-    Oracle { family: Family::Clang, driver: "clang++" },
+    Oracle { family: Family::Gcc, driver: "g++", source: "unit.cpp" },
+    Oracle { family: Family::Clang, driver: "clang++", source: "unit.cpp" },
+];
+
+/// The drivers for C.
+const C_ORACLES: [Oracle; 2] = [
+    Oracle { family: Family::Gcc, driver: "gcc", source: "unit.c" },
+    Oracle { family: Family::Clang, driver: "clang", source: "unit.c" },
 ];
 
 impl Oracle {
     fn is_here(&self) -> bool {
         let found = Command::new(self.driver).arg("--version").stdout(Stdio::null()).status();
         found.is_ok_and(|status| status.success())
+    }
+
+    fn is_cxx(&self) -> bool {
+        self.driver.ends_with("++")
+    }
+
+    fn language(&self) -> &'static str {
+        if self.is_cxx() { "c++" } else { "c" }
     }
 
     /// Whether the compiler accepts the words, run in `folder`.
@@ -62,20 +77,21 @@ impl Oracle {
 
     /// Whether the driver itself accepts the flag; cheaper than a compilation.
     fn knows(&self, flag: &str) -> bool {
-        self.run(&["-###", flag, "-c", "-x", "c++", "/dev/null"], Path::new("/"))
+        self.run(&["-###", flag, "-c", "-x", self.language(), "/dev/null"], Path::new("/"))
     }
 
     /// The same for an option with an operand.
     fn knows_all(&self, words: &[String]) -> bool {
         let mut all = vec!["-###"];
         all.extend(words.iter().map(String::as_str));
-        all.extend(["-c", "-x", "c++", "/dev/null"]);
+        all.extend(["-c", "-x", self.language(), "/dev/null"]);
         self.run(&all, Path::new("/"))
     }
 
     fn parse(&self, words: &[&str], folder: &Path) -> Result<Invocation, Uncacheable> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        Invocation::parse(&words, &context(self.family, folder))
+        let context = Context { cxx_driver: self.is_cxx(), ..context(self.family, folder) };
+        Invocation::parse(&words, &context)
     }
 }
 

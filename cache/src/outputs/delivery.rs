@@ -34,6 +34,8 @@ struct Job {
 
 struct Progress {
     unfinished: usize,
+    /// Somebody waits for the last job. To wake nobody would be a system call, too.
+    awaited: bool,
     error: Option<io::Error>,
 }
 
@@ -54,7 +56,7 @@ impl<'h> Delivery<'h> {
             let pieces = part.pieces()?.into_iter();
             jobs.extend(pieces.map(|piece| Job { kind: output.kind, piece, file: file.clone() }));
         }
-        let progress = Mutex::new(Progress { unfinished: jobs.len(), error: None });
+        let progress = Mutex::new(Progress { unfinished: jobs.len(), awaited: false, error: None });
         let (next, done) = (AtomicUsize::new(0), Condvar::new());
         Ok(Delivery { temporaries, work: Arc::new(Work { stored, jobs, next, progress, done }) })
     }
@@ -75,6 +77,7 @@ impl<'h> Delivery<'h> {
         self.work.run();
         let mut progress = self.work.lock();
         while progress.unfinished > 0 {
+            progress.awaited = true;
             progress = self.work.done.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(error) = progress.error.take() {
@@ -123,7 +126,7 @@ impl Drop for Ending<'_> {
         if let Err(error) = std::mem::replace(&mut self.result, Ok(())) {
             progress.error.get_or_insert(error);
         }
-        if progress.unfinished == 0 {
+        if progress.unfinished == 0 && progress.awaited {
             self.work.done.notify_all();
         }
     }

@@ -16,10 +16,12 @@ const PREDEFINED_PLAIN: [&[u8]; 3] = [b"linux", b"unix", b"i386"];
 /// Which directive a line holds, as far as the operators care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// `#if`, `#elif`, or the rest of one after a comment over several lines.
+    /// `#if`, `#elif`.
     Condition,
     /// `#define`.
     Definition,
+    /// The rest of some directive after a comment over several lines.
+    Rest,
     /// `#ifdef`, `#ifndef`, `#elifdef`, `#elifndef`, `#undef`: the operator is only a name there.
     Name,
     /// Any other directive, and ordinary text: the operators mean nothing there.
@@ -43,9 +45,8 @@ fn find_uses<'a>(text: &'a [u8], finder: &Finder, alias: Option<&'a [u8]>, scan:
         let end = line_end(text, at);
         let (line, body) = classify(text, start, at, end);
         match line {
-            Line::Condition | Line::Definition => {
-                let in_definition = line == Line::Definition;
-                Operators { text, end, in_definition, alias, scan }.run(body);
+            Line::Condition | Line::Definition | Line::Rest => {
+                Operators { text, end, line, alias, scan }.run(body);
             }
             Line::Name | Line::Other => {}
         }
@@ -76,7 +77,7 @@ fn after_comment(text: &[u8], from: usize, end: usize) -> (Line, usize) {
     if hash < end && text[hash] == b'#' && begins_line(text, hash) {
         return of_directive(text, hash + 1);
     }
-    (Line::Condition, from)
+    (Line::Rest, from)
 }
 
 fn of_directive(text: &[u8], after_hash: usize) -> (Line, usize) {
@@ -97,7 +98,7 @@ fn of_directive(text: &[u8], after_hash: usize) -> (Line, usize) {
 struct Operators<'a, 'b> {
     text: &'a [u8],
     end: usize,
-    in_definition: bool,
+    line: Line,
     /// Another name of `__has_include`.
     alias: Option<&'a [u8]>,
     scan: &'b mut Scan,
@@ -107,12 +108,14 @@ impl<'a> Operators<'a, '_> {
     fn run(&mut self, from: usize) {
         let text = self.text;
         let mut at = from;
-        if self.in_definition {
+        if self.line == Line::Definition {
             // `#define __has_include(x) 0` defines the name, it does not use it.
             at = skip_blanks(text, at);
             let defined = word_at(text, at);
             at += defined.len();
-            if text[at..self.end].trim_ascii() == b"__has_include" && !defined.is_empty() {
+            // The name may be on a later line, after a comment.
+            let body = text.get(at..self.end).unwrap_or_default();
+            if body.trim_ascii() == b"__has_include" && !defined.is_empty() {
                 self.scan.add_has_include_alias(defined);
                 return;
             }
@@ -218,7 +221,7 @@ impl<'a> Operators<'a, '_> {
     }
 
     fn record(&mut self, name: &[u8], form: Form, kind: Kind) {
-        if !self.in_definition {
+        if self.line == Line::Condition {
             self.scan.add_has_include(Directive { name: name.to_vec(), form, kind });
             return;
         }

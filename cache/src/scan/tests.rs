@@ -117,6 +117,11 @@ fn unreadable_uses_of_has_include_are_opaque() {
         "/* __has_include */ && __has_include(X)\n",
         "%:if __has_include(X)\n",
         "#if 1 /*\n*/ && __has_include(X)\n",
+        "#define HAVE /*\n*/ __has_include(\"x.h\")\n",
+        "#define HAVE /*\n*/ __has_include\n",
+        "#/*\n*/define HAVE __has_include(\"x.h\")\n",
+        // What follows the comment is another line's.
+        "#define /* __has_include\n*/ HAVE __has_include(\"x.h\")\n",
         "#if '\"' == 1 && __has_include(X) // \"\n",
     ] {
         assert!(scan(text.as_bytes()).opaque_has_include, "{text:?}");

@@ -200,6 +200,11 @@ impl<'a> Disk<'a> {
         self.probes.same_folders.push((one.to_path_buf(), other.to_path_buf()));
     }
 
+    /// The result depends on which folders of the search path are the same.
+    pub(super) fn need_search_folders(&mut self, folders: Vec<(PathBuf, u32)>) {
+        self.probes.search_folders = folders;
+    }
+
     /// What was needed, in a fixed order.
     pub(super) fn into_probes(mut self) -> Probes {
         self.absents.retain(|absent| absent.needed);

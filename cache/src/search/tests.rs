@@ -211,6 +211,25 @@ End of search list.\nmore\n";
     assert_eq!(search.duplicates, [PathBuf::from("/usr/include")]);
 }
 
+/// `-isystem link`, where `link` leads to `one`, is listed as `one`.
+#[test]
+fn what_clang_lists_under_another_name_is_a_duplicate() {
+    let text = b"clang version 14\n (in-process)\n \"/usr/bin/clang\" -cc1 -E -v -resource-dir /r \
+-iprefix p -iwithprefix q -I one -I \"a \\\"\\$b\" -isystem link -isystem =s -I=t -isysroot /root -Icpath \
+-c-isystem c -cxx-isystem cxx -isystem =u \
+-internal-isystem /usr/include -x c /dev/null\n\
+ignoring nonexistent directory \"cpath\"\nignoring nonexistent directory \"=u\"\nignoring duplicate directory \"one\"\n\
+#include \"...\" search starts here:\n#include <...> search starts here:\n one\n a \"$b\n /root/s\n\
+\x20/usr/include\nEnd of search list.\n";
+    let search = SearchPath::parse(text).unwrap();
+    let listed = ["one", "a \"$b", "/root/s", "/usr/include"].map(PathBuf::from);
+    assert_eq!(
+        (search.angle, search.missing),
+        (listed.to_vec(), ["cpath", "=u"].map(PathBuf::from).to_vec())
+    );
+    assert_eq!(search.duplicates, ["one", "pq", "link", "/root/t", "c"].map(PathBuf::from));
+}
+
 #[test]
 fn unusual_lists_are_refused() {
     let list = |line: &str| {

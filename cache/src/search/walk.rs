@@ -129,25 +129,24 @@ impl Walk<'_> {
                 None => return Err(Opaque::Changed(folder.clone())),
             }
         }
-        let mut listed = Vec::new();
-        for folder in search.quote.iter().chain(&search.angle) {
+        let listed = search.quote.len() + search.angle.len();
+        let all = search.quote.iter().chain(&search.angle).chain(&search.duplicates);
+        let (mut reals, mut folders) = (Vec::new(), Vec::new());
+        for (index, folder) in all.enumerate() {
+            let changed = || Opaque::Changed(folder.clone());
             let whole = cwd.join(folder);
-            let real = whole.canonicalize().map_err(|_| Opaque::Changed(folder.clone()))?;
+            let real = whole.canonicalize().map_err(|_| changed())?;
             if real != collapsed(&whole) {
                 self.disk.need_same(folder, &real);
             }
-            listed.push(real);
-        }
-        for folder in &search.duplicates {
-            let whole = cwd.join(folder);
-            let real = whole.canonicalize().map_err(|_| Opaque::Changed(folder.clone()))?;
-            if !listed.contains(&real) {
-                return Err(Opaque::Changed(folder.clone()));
+            let first = reals.iter().position(|other| *other == real).unwrap_or(index);
+            if first >= listed {
+                return Err(changed());
             }
-            if real != collapsed(&whole) {
-                self.disk.need_same(folder, &real);
-            }
+            folders.push((folder.clone(), first as u32));
+            reals.push(real);
         }
+        self.disk.need_search_folders(folders);
         Ok(())
     }
 

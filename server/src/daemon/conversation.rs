@@ -6,7 +6,7 @@ use crate::launcher_protocol::{
 use rustix::fs::MemfdFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, IoSlice, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -79,9 +79,9 @@ impl Conversation {
     /// The first message.
     pub fn request(&mut self) -> io::Result<ToDaemon> {
         self.stream.set_read_timeout(Some(REQUEST_MAX))?;
-        let request = ToDaemon::decode(&read_frame(&mut self.stream)?)?;
-        // From here on the launcher may take as long as a compiler takes.
-        self.stream.set_read_timeout(None)?;
+        // Length and body at once, most often. Nothing follows before the answer.
+        let request = read_frame(&mut BufReader::new(&self.stream))?;
+        let request = ToDaemon::decode(&request)?;
         self.last_sign = Instant::now();
         Ok(request)
     }
@@ -113,6 +113,8 @@ impl Conversation {
         let extras = (0..extras).map(|_| memory_file()).collect::<io::Result<Vec<_>>>()?;
         let descriptors: Vec<BorrowedFd> =
             [&stdout, &stderr].into_iter().chain(&extras).map(|file| file.as_fd()).collect();
+        // The launcher may take as long as a compiler takes.
+        self.stream.set_read_timeout(None)?;
         self.send_with(&ToLauncher::Run(order).encode(), &descriptors)?;
         match ToDaemon::decode(&read_frame(&mut self.stream)?)? {
             ToDaemon::Ran { status, .. } => {

@@ -75,12 +75,14 @@ pub struct Reads {
 impl Reads {
     fn recorded(&self, key: Digest) -> Recorded<'_> {
         let pairs = self.probes.same_folders.iter();
+        let folders = self.probes.search_folders.iter();
         Recorded {
             key,
             files: self.files.iter().map(|(path, digest)| (path.as_path(), *digest)).collect(),
             present: self.probes.present.iter().map(PathBuf::as_path).collect(),
             directories: self.probes.directories.iter().map(PathBuf::as_path).collect(),
             same_folders: pairs.map(|(left, right)| (left.as_path(), right.as_path())).collect(),
+            search_folders: folders.map(|(folder, first)| (folder.as_path(), *first)).collect(),
             absent: group_absent(self.absent.iter().map(PathBuf::as_path)),
         }
     }

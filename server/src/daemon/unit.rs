@@ -10,7 +10,7 @@ use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
 use cache::invocation::{Context, Family, Invocation, Phase, Role, Sloppiness};
 use cache::key::{self, Inputs};
 use cache::outcome::{Counter, Uncacheable};
-use cache::outputs::{Manner, OutputFile, mode_after};
+use cache::outputs::{Manner, OutputFile, has_default_permissions, mode_after};
 use cache::scan::{Scan, scan_definition};
 use cache::{entry::PartKind, environment};
 use config::{CompilerCheck, Config, Environment};
@@ -275,9 +275,16 @@ fn outputs(
     let main = invocation.output.iter().map(|path| (PartKind::Object, path));
     let depfile = invocation.depfile.iter().map(|depfile| (PartKind::Depfile, &depfile.path));
     let sides = invocation.side_outputs.iter().map(|(kind, path)| (*kind, path));
+    // Most often all are in one folder.
+    let mut judged: Option<&Path> = None;
     main.chain(depfile)
         .chain(sides)
         .map(|(kind, path)| {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            if judged != Some(folder) && has_default_permissions(here, folder) {
+                return Err(refuse(Counter::BadOutputFile, path.to_string_lossy()));
+            }
+            judged = Some(folder);
             let manner = manner(kind, invocation, family);
             match mode_after(here, path, umask, manner) {
                 Some(mode) => Ok(OutputFile { kind, path: path.clone(), mode }),

@@ -27,6 +27,12 @@ fn to_daemon() -> Vec<ToDaemon> {
     ]
 }
 
+#[test]
+fn a_silent_hit_is_known_by_its_bytes() {
+    let hit = ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr: Vec::new() };
+    assert_eq!(hit.encode(), SILENT_HIT);
+}
+
 fn to_launcher() -> Vec<ToLauncher> {
     vec![
         ToLauncher::Finished { status: 256, stdout: vec![], stderr: b"warning".to_vec() },

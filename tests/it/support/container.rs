@@ -58,10 +58,17 @@ impl Container {
         &self.id
     }
 
-    /// `docker COMMAND ID`: pause, unpause, kill, stop, logs …
+    /// `docker COMMAND ID`: kill, stop, logs …
     #[track_caller]
     pub fn docker(&self, command: &str) -> Outcome {
         docker(&[command, &self.id])
+    }
+
+    /// Sends a signal to its first process. `STOP` and `CONT` pause and resume a worker; `docker
+    /// pause` does not do, since some kernels cannot freeze a group of processes that is busy.
+    #[track_caller]
+    pub fn signal(&self, name: &str) -> Outcome {
+        docker(&["kill", "--signal", name, &self.id])
     }
 
     /// What the engine knows of the container.

@@ -52,6 +52,8 @@ pub struct Exchange {
     compiler: String,
     checksum: Checksum,
     shared: Arc<Shared>,
+    /// It is among those that run.
+    runs: bool,
 }
 
 impl FakeHost {
@@ -143,6 +145,7 @@ impl Shared {
                 compiler: String::new(),
                 checksum: request::encode(Dialect::Plain, &Job::default(), "").1,
                 shared: Arc::clone(self),
+                runs: false,
             });
         }
         match request::read(&mut stream) {
@@ -154,7 +157,8 @@ impl Shared {
                 let compiler = compiler.unwrap_or_default();
                 let shared = Arc::clone(self);
                 let trial = job.source.starts_with(TRIAL);
-                let mut exchange = Exchange { stream, dialect, job, compiler, checksum, shared };
+                let mut exchange =
+                    Exchange { stream, dialect, job, compiler, checksum, shared, runs: false };
                 match trial {
                     true => exchange.answer(),
                     false => self.perform(exchange),
@@ -176,8 +180,9 @@ impl Shared {
         self.jobs.fetch_add(1, Ordering::Relaxed);
         let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
         self.running_most.fetch_max(running, Ordering::Relaxed);
+        exchange.runs = true;
         (self.deed)(&mut exchange);
-        self.running.fetch_sub(1, Ordering::Relaxed);
+        exchange.stop();
     }
 
     /// What the worker behind says.
@@ -238,8 +243,17 @@ impl Exchange {
         response::encode(self.dialect, reply, &self.checksum)
     }
 
+    /// It no longer runs. The other side, once it has the answer, may start its next job before this
+    /// thread is heard of again: what is counted must be over before the answer is sent.
+    fn stop(&mut self) {
+        if std::mem::take(&mut self.runs) {
+            self.shared.running.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Sends bytes; the other side may be gone.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
+        self.stop();
         self.stream.write_all(bytes).is_ok()
     }
 
@@ -249,10 +263,10 @@ impl Exchange {
         let end = std::time::Instant::now() + EXCHANGE_MAX;
         while std::time::Instant::now() < end && !self.shared.over.load(Ordering::Relaxed) {
             match self.stream.peek(&mut [0]) {
-                Ok(0) => return,
+                Ok(0) => return self.stop(),
                 Ok(_) => std::thread::sleep(LOOK_UP),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
+                Err(_) => return self.stop(),
             }
         }
     }

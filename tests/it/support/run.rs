@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{Read, Seek};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// One compile or subcommand; far above what the slowest machine needs.
@@ -71,6 +72,7 @@ pub struct Running {
 /// Starts a command with its output in files: a daemon that kept them open could not hang the test.
 #[track_caller]
 pub fn start(command: &mut Command) -> Running {
+    obey_interrupts();
     let what = format!("{command:?}");
     let stdout = tempfile::tempfile().expect("a scratch file");
     let stderr = tempfile::tempfile().expect("a scratch file");
@@ -82,6 +84,16 @@ pub fn start(command: &mut Command) -> Running {
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
     Running { child, what, stdout, stderr }
+}
+
+/// A shell without job control has what it starts in the background ignore Ctrl-C, and children inherit
+/// that; builds at a terminal do not.
+fn obey_interrupts() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        // SAFETY: no handler is involved.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    });
 }
 
 impl Running {

@@ -132,13 +132,20 @@ fn two_compiles_that_write_one_object() {
             for one in running {
                 one.finish(LIMIT_CALL).success();
             }
-            let got = project.read("both.o");
-            assert!(wanted.contains(&got), "turn {turn}: a mixture of two objects");
-            // Neither may have been remembered for the other.
+            // Compilers that remove the old object and open a new one at the same moment may well mix
+            // theirs (gcc alone: 45 of 300 times). But neither may have been remembered for the other.
             for (source, wanted) in ["a.c", "b.c"].iter().zip(&wanted) {
                 cache.compile(&project, line(source)).success();
                 assert!(project.read("both.o") == *wanted, "turn {turn}: {source}");
             }
+            // Results that are there already are not mixed.
+            let running = ["a.c", "b.c", "a.c", "b.c"]
+                .map(|source| start(&mut cache.command(&project, &Call::from(line(source)))));
+            for one in running {
+                one.finish(LIMIT_CALL).success();
+            }
+            let got = project.read("both.o");
+            assert!(wanted.contains(&got), "turn {turn}: a mixture of two results");
             project.write("x.h", format!("#define X 3 /* {turn} */\n"));
         }
     }

@@ -5,6 +5,9 @@ use super::*;
 /// What gcc is asked to list.
 const GCC_CLASSES: [&str; 7] = ["common", "optimizers", "target", "c", "c++", "warnings", "params"];
 
+/// Fewer that only C has, and gcc's lists were not read as they are written.
+const ONLY_C_MIN: usize = 10;
+
 /// Operands for options that do not list theirs. A file of each name is there, so that an option that
 /// reads its operand is seen to.
 const OPERANDS: [&str; 4] = ["1", "none", "all", "default"];
@@ -19,22 +22,41 @@ const TRIED_MIN: usize = 400;
 /// Fewer that are refused, and the allow-list is none.
 const REFUSED_MIN: usize = 60;
 
+/// Why an option was not tried: the compiler does not take it, alone and for this language.
+const REJECTED: &str = "rejected";
+
 /// Names that the help lists without being options: examples, and headings.
 const NO_OPTIONS: &[&str] = &["-###"];
 
 /// One option, in each spelling that may be right.
 type Spellings = Vec<Vec<String>>;
 
-fn help(oracle: &Oracle) -> String {
-    let questions: Vec<String> = match oracle.family {
-        Family::Gcc => GCC_CLASSES.iter().map(|class| format!("--help={class}")).collect(),
-        Family::Clang => vec!["--help-hidden".to_owned()],
-    };
-    let ask = |question: &String| {
-        let output = Command::new(oracle.driver).arg(question).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    questions.iter().map(ask).collect()
+fn listed(oracle: &Oracle) -> Vec<Spellings> {
+    match oracle.family {
+        Family::Gcc => options_of(&GCC_CLASSES.map(|class| help_of_class(oracle, class)).concat()),
+        Family::Clang => options_of(&help(oracle, "--help-hidden")),
+    }
+}
+
+/// What gcc takes for C only; clang's list does not tell.
+fn listed_for_c_only(oracle: &Oracle) -> Vec<Spellings> {
+    if oracle.family == Family::Clang {
+        return Vec::new();
+    }
+    let of_cxx = options_of(&help_of_class(oracle, "c++"));
+    let mut of_c = options_of(&help_of_class(oracle, "c"));
+    of_c.retain(|option| !of_cxx.contains(option));
+    assert!(of_c.len() >= ONLY_C_MIN, "{of_c:?}");
+    of_c
+}
+
+fn help_of_class(oracle: &Oracle, class: &str) -> String {
+    help(oracle, &format!("--help={class}"))
+}
+
+fn help(oracle: &Oracle, question: &str) -> String {
+    let output = Command::new(oracle.driver).arg(question).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Reads `  -option[=<operand>] [<operand>]  explanation`.
@@ -78,10 +100,9 @@ struct Trial {
     opened: BTreeSet<String>,
 }
 
-const REST: [&str; 5] = ["-frandom-seed=1", "-c", "unit.cpp", "-o", "one.o"];
-
-fn whole(words: &[String]) -> Vec<&str> {
-    words.iter().map(String::as_str).chain(REST).collect()
+fn whole<'a>(oracle: &Oracle, words: &'a [String]) -> Vec<&'a str> {
+    let rest = ["-frandom-seed=1", "-c", oracle.source, "-o", "one.o"];
+    words.iter().map(String::as_str).chain(rest).collect()
 }
 
 /// `None` where the compiler does not accept the words.
@@ -89,7 +110,7 @@ fn trial(oracle: &Oracle, words: &[String], root: &Path) -> Option<Trial> {
     let place = root.join("place");
     let _ = fs::remove_dir_all(&place);
     fs::create_dir(&place).unwrap();
-    fs::write(place.join("unit.cpp"), UNIT[0]).unwrap();
+    fs::write(place.join(oracle.source), UNIT[0]).unwrap();
     for operand in OPERANDS {
         fs::write(place.join(operand), "").unwrap();
     }
@@ -109,7 +130,7 @@ fn trial(oracle: &Oracle, words: &[String], root: &Path) -> Option<Trial> {
             }
             false => Command::new(oracle.driver),
         };
-    command.args(whole(words)).current_dir(&place).env("PWD", &place);
+    command.args(whole(oracle, words)).current_dir(&place).env("PWD", &place);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if !command.status().unwrap().success() {
         return None;
@@ -136,11 +157,38 @@ struct Findings<'a> {
     plain: Trial,
     plain_key: Vec<OsString>,
     tried: usize,
-    skipped: Vec<String>,
+    skipped: Vec<(Vec<String>, &'static str)>,
     faults: Vec<String>,
 }
 
-impl Findings<'_> {
+impl<'a> Findings<'a> {
+    /// Tries those that are cached.
+    fn of(oracle: &'a Oracle, root: &'a Path, cached: Vec<Vec<String>>) -> Findings<'a> {
+        let plain = oracle.parse(&whole(oracle, &[]), root).unwrap();
+        let mut findings = Findings {
+            oracle,
+            root,
+            plain: trial(oracle, &[], root).unwrap(),
+            plain_key: Findings::key(&plain),
+            tried: 0,
+            skipped: Vec::new(),
+            faults: Vec::new(),
+        };
+        // What does not count is tried alone, so that nothing else can be the difference.
+        let (counting, neutral): (Vec<_>, Vec<_>) = cached.into_iter().partition(|words| {
+            let invocation = oracle.parse(&whole(oracle, words), root).unwrap();
+            Findings::key(&invocation) != findings.plain_key
+        });
+        neutral.iter().for_each(|words| findings.try_all(std::slice::from_ref(words)));
+        let every = std::env::var_os("RCACHE_TEST_EVERY_OPTION").is_some();
+        for group in counting.chunks(if every { 1 } else { AT_ONCE }) {
+            findings.try_all(group);
+        }
+        println!("{}: {} tried, skipped: {:?}", oracle.driver, findings.tried, findings.skipped);
+        assert!(findings.faults.is_empty(), "{:#?}", findings.faults);
+        findings
+    }
+
     fn key(invocation: &Invocation) -> Vec<OsString> {
         invocation.key_words().map(OsString::from).collect()
     }
@@ -148,11 +196,13 @@ impl Findings<'_> {
     /// Tries options together, and by halves where that says nothing of each.
     fn try_all(&mut self, group: &[Vec<String>]) {
         let words: Vec<String> = group.concat();
-        let Ok(invocation) = self.oracle.parse(&whole(&words), &self.root.join("place")) else {
+        let Ok(invocation) =
+            self.oracle.parse(&whole(self.oracle, &words), &self.root.join("place"))
+        else {
             return self.try_halves(group, "refused together");
         };
         let Some(trial) = trial(self.oracle, &words, self.root) else {
-            return self.try_halves(group, "rejected");
+            return self.try_halves(group, REJECTED);
         };
         let unlisted = |name: &String| {
             let path = Path::new(name);
@@ -181,9 +231,9 @@ impl Findings<'_> {
         }
     }
 
-    fn try_halves(&mut self, group: &[Vec<String>], why: &str) {
+    fn try_halves(&mut self, group: &[Vec<String>], why: &'static str) {
         if let [single] = group {
-            self.skipped.push(format!("{} ({why})", single.join(" ")));
+            self.skipped.push((single.clone(), why));
             return;
         }
         let (left, right) = group.split_at(group.len() / 2);
@@ -199,7 +249,7 @@ fn cached(oracle: &Oracle, options: Vec<Spellings>, root: &Path) -> (Vec<Vec<Str
         let mut is_cached = false;
         let only = spellings.len() == 1;
         for words in spellings {
-            let parsed = oracle.parse(&whole(&words), root);
+            let parsed = oracle.parse(&whole(oracle, &words), root);
             let known = crate::options::lookup(words[0].as_bytes(), oracle.family).is_some();
             assert!(known || parsed.is_err(), "{words:?} has no row, and is cached");
             if parsed.is_ok() {
@@ -242,42 +292,22 @@ fn a_trial_can_tell() {
 #[test]
 fn options_of_the_installed_compilers() {
     if !has_strace() {
+        println!("strace is not installed: the options of the installed compilers are not tried");
         return;
     }
-    let every = std::env::var_os("RCACHE_TEST_EVERY_OPTION").is_some();
-    for oracle in ORACLES.iter().filter(|oracle| oracle.is_here()) {
+    for (oracle, c_oracle) in ORACLES.iter().zip(&C_ORACLES).filter(|(oracle, _)| oracle.is_here())
+    {
         let root = tempfile::tempdir().unwrap();
-        let options = options_of(&help(oracle));
-        let listed = options.len();
-        let (cached, refused) = cached(oracle, options, root.path());
-        let plain = oracle.parse(&whole(&[]), root.path()).unwrap();
-        let mut findings = Findings {
-            oracle,
-            root: root.path(),
-            plain: trial(oracle, &[], root.path()).unwrap(),
-            plain_key: Findings::key(&plain),
-            tried: 0,
-            skipped: Vec::new(),
-            faults: Vec::new(),
-        };
-        // What does not count is tried alone, so that nothing else can be the difference.
-        let (counting, neutral): (Vec<_>, Vec<_>) = cached.into_iter().partition(|words| {
-            let invocation = oracle.parse(&whole(words), root.path()).unwrap();
-            Findings::key(&invocation) != findings.plain_key
-        });
-        neutral.iter().for_each(|words| findings.try_all(std::slice::from_ref(words)));
-        for group in counting.chunks(if every { 1 } else { AT_ONCE }) {
-            findings.try_all(group);
-        }
-        println!(
-            "{}: {listed} listed, {refused} not cached, {} tried, {} skipped: {:?}",
-            oracle.driver,
-            findings.tried,
-            findings.skipped.len(),
-            findings.skipped
-        );
-        assert!(findings.faults.is_empty(), "{:#?}", findings.faults);
+        let options = listed(oracle);
+        println!("{}: {} listed", oracle.driver, options.len());
+        let (options, refused) = cached(oracle, options, root.path());
+        let findings = Findings::of(oracle, root.path(), options);
         assert!(findings.tried >= TRIED_MIN, "{} options tried", findings.tried);
         assert!(refused >= REFUSED_MIN, "{refused} options refused");
+        // C has nearly the same options; the rest is tried with C.
+        let rejected = findings.skipped.into_iter().filter(|(_, why)| *why == REJECTED);
+        let mut rest: Vec<Spellings> = rejected.map(|(words, _)| vec![words]).collect();
+        rest.extend(listed_for_c_only(c_oracle));
+        Findings::of(c_oracle, root.path(), cached(c_oracle, rest, root.path()).0);
     }
 }

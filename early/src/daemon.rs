@@ -1,0 +1,75 @@
+//! One request to the daemon, and a look at its answer.
+
+use crate::socket::Address;
+use crate::syscalls;
+
+/// The standard streams; a socket among them would be printed to.
+const STREAMS: usize = 3;
+
+/// An answer to a hit that printed nothing has so many bytes.
+const ANSWER_BYTES: usize = 17;
+
+/// A connection.
+pub struct Daemon {
+    socket: usize,
+}
+
+/// What the answer begins with.
+pub enum First {
+    /// What it was compared with.
+    Same,
+    /// Something else, which is still to be read.
+    Other,
+    /// Nothing came, or the end.
+    Nothing,
+}
+
+impl Daemon {
+    /// `None` where no daemon of this user answers.
+    pub fn connect(address: &Address, silence_max: u32) -> Option<Daemon> {
+        let socket = syscalls::unix_socket()?;
+        let is_ours = |socket| syscalls::peer_user(socket) == Some(syscalls::user());
+        let daemon = Daemon { socket };
+        let connected = socket >= STREAMS
+            && syscalls::set_timeouts(socket, silence_max)
+            && syscalls::connect(socket, address.get())
+            && is_ours(socket);
+        if connected {
+            return Some(daemon);
+        }
+        daemon.close()
+    }
+
+    /// `None` where the daemon did not take it: then it has nothing that it could serve.
+    pub fn send(&self, frame: &[u8]) -> Option<()> {
+        if syscalls::send(self.socket, frame) {
+            return Some(());
+        }
+        self.close()
+    }
+
+    /// Waits for the answer, and compares it.
+    pub fn first_bytes(&self, expected: &[u8]) -> First {
+        let mut bytes = [0; ANSWER_BYTES];
+        match syscalls::peek(self.socket, &mut bytes) {
+            None | Some(0) => {
+                self.close::<()>();
+                First::Nothing
+            }
+            Some(count) => match bytes.get(..count) {
+                Some(came) if crate::text::same(came, expected) => First::Same,
+                _ => First::Other,
+            },
+        }
+    }
+
+    /// The descriptor, for whoever goes on.
+    pub fn keep(self) -> i32 {
+        self.socket as i32
+    }
+
+    fn close<T>(&self) -> Option<T> {
+        syscalls::close(self.socket);
+        None
+    }
+}

@@ -1,0 +1,154 @@
+//! A hit without the C library: what the launcher does before `_start`.
+//!
+//! A static glibc takes as long to set itself up as the kernel takes for the rest of a process' life:
+//! on virtual machines each of its 60 `cpuid` is an exit to the host. A hit needs none of it. So the
+//! program's entry point asks the daemon first, with system calls alone. Where the answer is a hit that
+//! printed nothing, the process ends there. Else `_start` gets the stack as the kernel made it, and the
+//! launcher goes on with the connection on which the request was sent.
+//!
+//! Only the straight case is handled. Whatever is odd (a subcommand, a relative folder in PATH, a long
+//! environment) is left to the launcher, before anything was done.
+//!
+//! Nothing here may call into the C library, not even `memcpy`, whose variant for this processor is
+//! chosen by what has not run yet; nor use thread-local storage, allocate or panic. A test looks at the
+//! machine code.
+
+#![cfg_attr(not(test), no_std)]
+// No loop becomes a call of `memcpy` or `strlen`.
+#![no_builtins]
+
+// The system calls are those of Linux on x86_64; elsewhere nothing is ever asked early.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod compiler;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod daemon;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod request;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod socket;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod syscalls;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod text;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use request::request;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use socket::socket_path;
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicI32, Ordering};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use text::Stack;
+
+/// The longest request in bytes; a longer one is left to the launcher.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// The longest path in bytes, with the NUL at the end. Three of them and the start of a request share
+/// one page: each page that is touched costs as much as a system call.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// What the other crates know.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The build that the launcher tells the daemon.
+    pub build: &'a str,
+    /// First words that are no compilers.
+    pub subcommands: &'a [&'a str],
+    /// How the real names of programs begin that stand in for compilers.
+    pub wrappers: &'a [&'a str],
+    /// The variable that says that an outer rcache has this call.
+    pub inside: &'a str,
+    /// The variables that decide which daemon serves a call.
+    pub deciding: &'a [&'a str],
+    /// The variable that names the folder of the folder of the socket.
+    pub runtime_folder: &'a str,
+    /// The longest path of a socket in bytes.
+    pub socket_path_bytes_max: usize,
+    /// The first bytes of the daemon's answer to a hit that printed nothing: all of it.
+    pub silent_hit: &'a [u8],
+    /// The launcher gives up on a daemon that says nothing for this long, in seconds.
+    pub silence_max: u32,
+}
+
+/// Memory for paths and for a request.
+#[repr(C, align(4096))]
+pub struct Scratch {
+    paths: Paths,
+    request: MaybeUninit<[u8; REQUEST_BYTES_MAX]>,
+}
+
+type Path = MaybeUninit<[u8; PATH_BYTES_MAX]>;
+
+/// A path, and two more to follow its symlinks.
+#[repr(C)]
+struct Paths {
+    path: Path,
+    link: Path,
+    target: Path,
+}
+
+impl Scratch {
+    /// Without content.
+    pub const fn new() -> Scratch {
+        let path = MaybeUninit::uninit();
+        Scratch { paths: Paths { path, link: path, target: path }, request: MaybeUninit::uninit() }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch::new()
+    }
+}
+
+/// What became of the call before the C library was set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing was done.
+    No,
+    /// The request was sent on this descriptor, and the answer is there to be read.
+    Yes(i32),
+    /// The request was sent, and the daemon said nothing.
+    InVain,
+}
+
+static ASKED: AtomicI32 = AtomicI32::new(NOT_ASKED);
+const NOT_ASKED: i32 = -1;
+const ASKED_IN_VAIN: i32 = -2;
+
+/// What became of the call. The descriptor belongs to whoever asks first.
+pub fn take_asked() -> Asked {
+    match ASKED.swap(NOT_ASKED, Ordering::Relaxed) {
+        NOT_ASKED => Asked::No,
+        ASKED_IN_VAIN => Asked::InVain,
+        descriptor => Asked::Yes(descriptor),
+    }
+}
+
+/// Asks the daemon, and ends the process where the answer is a hit that printed nothing.
+///
+/// # Safety
+/// `stack` is the stack pointer with which the kernel started the process.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub unsafe fn ask(stack: *const usize, names: &Names, scratch: &mut Scratch) {
+    // SAFETY: see the caller.
+    let stack = unsafe { Stack::new(stack) };
+    if let Some(asked) = try_ask(&stack, names, scratch) {
+        ASKED.store(asked, Ordering::Relaxed);
+    }
+}
+
+/// `None` where nothing was sent.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn try_ask(stack: &Stack, names: &Names, scratch: &mut Scratch) -> Option<i32> {
+    let frame = request::write(stack, names, scratch)?;
+    let socket = socket::address(&stack.environment(), names)?;
+    let daemon = daemon::Daemon::connect(&socket, names.silence_max)?;
+    daemon.send(frame)?;
+    match daemon.first_bytes(names.silent_hit) {
+        daemon::First::Same => syscalls::exit(0),
+        daemon::First::Other => Some(daemon.keep()),
+        daemon::First::Nothing => Some(ASKED_IN_VAIN),
+    }
+}

@@ -1,0 +1,127 @@
+//! The request, byte for byte as `server::launcher_protocol` encodes it.
+
+use crate::syscalls::{Statx, columns, group, stat, umask, working_directory};
+use crate::text::{Bytes, Environment, Stack, begins_with, plain_file_name, same};
+use crate::{Names, Path, Scratch, compiler};
+use core::mem::MaybeUninit;
+
+/// The kind of a frame that asks for a compile.
+const COMPILE: u8 = 1;
+
+/// The request that this process would send with such a stack; `None` where the launcher decides.
+///
+/// # Safety
+/// `stack` is laid out as the kernel does it.
+pub unsafe fn request<'m>(
+    stack: *const usize,
+    names: &Names,
+    scratch: &'m mut Scratch,
+) -> Option<&'m [u8]> {
+    // SAFETY: see the caller.
+    write(&unsafe { Stack::new(stack) }, names, scratch)
+}
+
+pub(crate) fn write<'m>(
+    stack: &Stack,
+    names: &Names,
+    scratch: &'m mut Scratch,
+) -> Option<&'m [u8]> {
+    let environment = stack.environment();
+    if environment.get(names.inside).is_some() {
+        return None;
+    }
+    let (name, arguments) = compile(stack, names)?;
+    let Scratch { paths, request } = scratch;
+    let mut frame = Bytes::new(request);
+    frame.push(&[0; 4])?;
+    frame.push(&[COMPILE])?;
+    push_caller(&mut frame, names, environment, &mut paths.path)?;
+    push_terminal(&mut frame)?;
+    let compiler = compiler::find(name, &environment, names.wrappers, paths)?;
+    push_bytes(&mut frame, compiler)?;
+    frame.push(&((stack.count() - arguments) as u32).to_le_bytes())?;
+    for place in arguments..stack.count() {
+        push_bytes(&mut frame, stack.word(place)?)?;
+    }
+    let length = frame.len() as u32 - 4;
+    frame.set_u32(0, length);
+    Some(frame.finish())
+}
+
+/// The name of the compiler, and the place of the first word after it.
+fn compile<'s>(stack: &Stack<'s>, names: &Names) -> Option<(&'s [u8], usize)> {
+    let own_name = plain_file_name(stack.word(0)?)?;
+    // The names with which `find_compiler` lets rcache itself be called.
+    if !begins_with(own_name, b"rcache") {
+        return Some((own_name, 1));
+    }
+    let name = stack.word(1)?;
+    let is_itself = same(plain_file_name(name)?, b"rcache");
+    let is_subcommand = names.subcommands.iter().any(|word| same(name, word.as_bytes()));
+    let is_option = name.first() == Some(&b'-');
+    (!is_itself && !is_subcommand && !is_option).then_some((name, 2))
+}
+
+fn push_bytes(frame: &mut Bytes, bytes: &[u8]) -> Option<()> {
+    frame.push(&(bytes.len() as u32).to_le_bytes())?;
+    frame.push(bytes)
+}
+
+fn push_caller(
+    frame: &mut Bytes,
+    names: &Names,
+    environment: Environment,
+    path: &mut Path,
+) -> Option<()> {
+    push_bytes(frame, names.build.as_bytes())?;
+    frame.push(&umask().to_le_bytes())?;
+    let mut found = MaybeUninit::<Statx>::uninit();
+    let root = push_place(frame, b"/\0", &mut found)?;
+    if !root.has_mount() {
+        return None;
+    }
+    frame.push(&root.mount.to_le_bytes())?;
+    frame.push(&group().to_le_bytes())?;
+    push_place(frame, b".\0", &mut found)?;
+    let length = working_directory(path)?;
+    // SAFETY: the kernel has written so many.
+    let mut path = unsafe { Bytes::written(path, length) };
+    path.truncate(length - 1);
+    if path.get().first() != Some(&b'/') {
+        return None;
+    }
+    push_bytes(frame, path.get())?;
+    push_environment(frame, environment)
+}
+
+/// Device and inode of a folder.
+fn push_place<'f>(
+    frame: &mut Bytes,
+    path: &[u8],
+    found: &'f mut MaybeUninit<Statx>,
+) -> Option<&'f Statx> {
+    let found = stat(path, found)?;
+    frame.push(&found.device().to_le_bytes())?;
+    frame.push(&found.inode.to_le_bytes())?;
+    Some(found)
+}
+
+fn push_environment(frame: &mut Bytes, environment: Environment) -> Option<()> {
+    let (place, mut count) = (frame.len(), 0);
+    frame.push(&[0; 4])?;
+    for variable in environment {
+        // As in std: a leading "=" is part of the name, and what has no "=" is no variable.
+        if variable.iter().skip(1).any(|byte| *byte == b'=') {
+            push_bytes(frame, variable)?;
+            count += 1;
+        }
+    }
+    frame.set_u32(place, count);
+    Some(())
+}
+
+fn push_terminal(frame: &mut Bytes) -> Option<()> {
+    let (stdout, stderr) = (columns(1)?, columns(2)?);
+    frame.push(&[u8::from(stdout.is_some()) | u8::from(stderr.is_some()) << 1])?;
+    frame.push(&stderr.unwrap_or(0).to_le_bytes())
+}

@@ -1,0 +1,122 @@
+//! Where the daemon listens, as `config::paths::socket_path` says it.
+
+use crate::Names;
+use crate::syscalls::{Statx, stat, user};
+use crate::text::{Bytes, Environment, Stack};
+use core::mem::MaybeUninit;
+
+/// `struct sockaddr_un` of linux/un.h: the family, and a path of 108 bytes.
+const ADDRESS_BYTES: usize = 2 + 108;
+
+/// `/rcache/XXXXXXXXXXXXXXXX.sock`
+const WITHIN_RUNTIME_FOLDER_BYTES: usize = 7 + 1 + 16 + 5;
+
+/// A `struct sockaddr_un`, as long as it is used.
+pub struct Address {
+    bytes: MaybeUninit<[u8; ADDRESS_BYTES]>,
+    length: usize,
+}
+
+impl Address {
+    /// For the kernel.
+    pub fn get(&self) -> &[u8] {
+        // SAFETY: so many were written.
+        unsafe { core::slice::from_raw_parts(self.bytes.as_ptr().cast(), self.length) }
+    }
+
+    /// The path in it.
+    pub fn path(&self) -> &[u8] {
+        self.get().get(2..self.length - 1).unwrap_or_default()
+    }
+}
+
+/// Where the daemon listens that a process with such a stack would ask.
+///
+/// # Safety
+/// `stack` is laid out as the kernel does it.
+pub unsafe fn socket_path(stack: *const usize, names: &Names) -> Option<Address> {
+    // SAFETY: see the caller.
+    address(&unsafe { Stack::new(stack) }.environment(), names)
+}
+
+/// The address of the daemon that serves a call with these variables.
+pub fn address(environment: &Environment, names: &Names) -> Option<Address> {
+    let mut address = Address { bytes: MaybeUninit::uninit(), length: 0 };
+    let mut bytes = Bytes::new(&mut address.bytes);
+    bytes.push(&1_u16.to_ne_bytes())?;
+    let user = user();
+    let start = bytes.len();
+    let folder = environment.get(names.runtime_folder).unwrap_or_default();
+    let fits = folder.len() + WITHIN_RUNTIME_FOLDER_BYTES <= names.socket_path_bytes_max;
+    if folder.first() == Some(&b'/') && fits && {
+        bytes.push(folder)?;
+        bytes.push(b"\0")?;
+        is_folder_of(bytes.get().get(start..)?, user)
+    } {
+        bytes.truncate(start + folder.len());
+        if folder.last() != Some(&b'/') {
+            bytes.push(b"/")?;
+        }
+        bytes.push(b"rcache/")?;
+    } else {
+        bytes.truncate(start);
+        bytes.push(b"/tmp/rcache-")?;
+        push_decimal(&mut bytes, user)?;
+        bytes.push(b"/")?;
+    }
+    push_hexadecimal(&mut bytes, deciding_hash(environment, names.deciding))?;
+    bytes.push(b".sock\0")?;
+    address.length = bytes.len();
+    Some(address)
+}
+
+fn is_folder_of(path: &[u8], user: u32) -> bool {
+    let mut found = MaybeUninit::<Statx>::uninit();
+    stat(path, &mut found).is_some_and(|found| found.is_folder() && found.user == user)
+}
+
+fn push_decimal(bytes: &mut Bytes, number: u32) -> Option<()> {
+    let mut unit = 1_000_000_000;
+    while unit > 1 && number / unit == 0 {
+        unit /= 10;
+    }
+    while unit > 0 {
+        bytes.push(&[b'0' + (number / unit % 10) as u8])?;
+        unit /= 10;
+    }
+    Some(())
+}
+
+fn push_hexadecimal(bytes: &mut Bytes, number: u64) -> Option<()> {
+    let mut shift = 64;
+    while shift > 0 {
+        shift -= 4;
+        let digit = (number >> shift) as u8 & 0xf;
+        bytes.push(&[if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }])?;
+    }
+    Some(())
+}
+
+/// FNV-1a over the names and values.
+fn deciding_hash(environment: &Environment, deciding: &[&str]) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut hash = OFFSET;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    };
+    for name in deciding {
+        add(name.as_bytes());
+        match environment.get(name) {
+            Some(value) => {
+                add(b"=");
+                add(value);
+                add(b"\0");
+            }
+            None => add(b"\0"),
+        }
+    }
+    hash
+}

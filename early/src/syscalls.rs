@@ -1,0 +1,258 @@
+//! The system calls of a hit, as the kernel has them (x86_64): a result, or nothing where they fail.
+
+use crate::{PATH_BYTES_MAX, Path};
+use core::arch::asm;
+use core::mem::MaybeUninit;
+
+const CLOSE: usize = 3;
+const IOCTL: usize = 16;
+const SOCKET: usize = 41;
+const CONNECT: usize = 42;
+const SENDTO: usize = 44;
+const RECVFROM: usize = 45;
+const SETSOCKOPT: usize = 54;
+const GETSOCKOPT: usize = 55;
+const GETCWD: usize = 79;
+const READLINK: usize = 89;
+const UMASK: usize = 95;
+const GETUID: usize = 102;
+const GETEGID: usize = 108;
+const EXIT_GROUP: usize = 231;
+const STATX: usize = 332;
+
+const AT_FDCWD: usize = -100_isize as usize;
+const STATX_BASIC_STATS: u32 = 0x7ff;
+const STATX_MNT_ID: u32 = 0x1000;
+const S_IFMT: u16 = 0o170_000;
+const S_IFDIR: u16 = 0o040_000;
+const S_IFREG: u16 = 0o100_000;
+
+const AF_UNIX: usize = 1;
+const SOCK_STREAM_CLOEXEC: usize = 1 | 0o2_000_000;
+const SOL_SOCKET: usize = 1;
+const SO_PEERCRED: usize = 17;
+const SO_RCVTIMEO: usize = 20;
+const SO_SNDTIMEO: usize = 21;
+const MSG_NOSIGNAL: usize = 0x4000;
+const MSG_PEEK: usize = 2;
+
+const TIOCGWINSZ: usize = 0x5413;
+const EINTR: isize = 4;
+const ENOTTY: isize = 25;
+
+/// # Safety
+/// The arguments are what this call wants.
+#[inline(always)]
+unsafe fn syscall(number: usize, words: [usize; 6]) -> isize {
+    let result;
+    let [a, b, c, d, e, f] = words;
+    // SAFETY: the kernel keeps all registers but these three.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// Copies bytes without the C library.
+///
+/// # Safety
+/// As for `core::ptr::copy_nonoverlapping`.
+#[inline(always)]
+pub unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
+    // SAFETY: see the caller; the direction flag is clear by the ABI.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rcx") count => _, inout("rsi") from => _, inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Ends the process.
+pub fn exit(status: usize) -> ! {
+    // SAFETY: the call does not return.
+    unsafe {
+        asm!("syscall", in("rax") EXIT_GROUP, in("rdi") status, options(noreturn, nostack));
+    }
+}
+
+/// `struct statx` of linux/stat.h.
+///
+/// It is never copied: that would be a call of `memcpy`.
+#[repr(C)]
+pub struct Statx {
+    mask: u32,
+    block_bytes: u32,
+    attributes: u64,
+    links: u32,
+    /// The owner.
+    pub user: u32,
+    group: u32,
+    mode: u16,
+    spare: u16,
+    /// The inode.
+    pub inode: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    blocks: u64,
+    attributes_mask: u64,
+    times: [u64; 8],
+    special_device: [u32; 2],
+    device: [u32; 2],
+    /// The mount that the path is on; see [`Statx::has_mount`].
+    pub mount: u64,
+    rest: [u64; 13],
+}
+
+impl Statx {
+    /// As the C library puts the two halves together.
+    pub fn device(&self) -> u64 {
+        let (major, minor) = (u64::from(self.device[0]), u64::from(self.device[1]));
+        (major & 0xffff_f000) << 32
+            | (major & 0xfff) << 8
+            | (minor & 0xffff_ff00) << 12
+            | (minor & 0xff)
+    }
+
+    /// Whether the kernel knows the mount (since Linux 5.8).
+    pub fn has_mount(&self) -> bool {
+        self.mask & STATX_MNT_ID != 0
+    }
+
+    /// Whether it is a folder.
+    pub fn is_folder(&self) -> bool {
+        self.mode & S_IFMT == S_IFDIR
+    }
+
+    /// Whether it is a file that somebody may execute.
+    pub fn is_program(&self) -> bool {
+        self.mode & S_IFMT == S_IFREG && self.mode & 0o111 != 0
+    }
+}
+
+/// What a path leads to. `path` ends with a NUL.
+pub fn stat<'f>(path: &[u8], found: &'f mut MaybeUninit<Statx>) -> Option<&'f Statx> {
+    let mask = (STATX_BASIC_STATS | STATX_MNT_ID) as usize;
+    let words = [AT_FDCWD, path.as_ptr() as usize, 0, mask, found.as_mut_ptr() as usize, 0];
+    // SAFETY: the path ends with a NUL, and the result has the kernel's form.
+    let succeeded = unsafe { syscall(STATX, words) == 0 };
+    // SAFETY: the kernel has written it where it says so.
+    succeeded.then(|| unsafe { found.assume_init_ref() })
+}
+
+/// The target of a symlink, as many bytes as it has. `path` ends with a NUL.
+pub fn read_link(path: &[u8], target: &mut Path) -> Option<usize> {
+    let (start, room) = (target.as_mut_ptr() as usize, PATH_BYTES_MAX);
+    // SAFETY: the path ends with a NUL, and the room is there.
+    let count = unsafe { syscall(READLINK, [path.as_ptr() as usize, start, room, 0, 0, 0]) };
+    usize::try_from(count).ok()
+}
+
+/// The working directory, with the NUL at its end counted.
+pub fn working_directory(path: &mut Path) -> Option<usize> {
+    let (start, room) = (path.as_mut_ptr() as usize, PATH_BYTES_MAX);
+    // SAFETY: the room is there.
+    let count = unsafe { syscall(GETCWD, [start, room, 0, 0, 0, 0]) };
+    usize::try_from(count).ok()
+}
+
+/// The real user.
+pub fn user() -> u32 {
+    // SAFETY: it takes nothing.
+    unsafe { syscall(GETUID, [0; 6]) as u32 }
+}
+
+/// The effective group.
+pub fn group() -> u32 {
+    // SAFETY: it takes nothing.
+    unsafe { syscall(GETEGID, [0; 6]) as u32 }
+}
+
+/// The file mode creation mask. There is no call that only reads it.
+pub fn umask() -> u32 {
+    // SAFETY: it takes a number.
+    unsafe {
+        let mask = syscall(UMASK, [0; 6]);
+        syscall(UMASK, [mask as usize, 0, 0, 0, 0, 0]);
+        mask as u32
+    }
+}
+
+/// The width in columns where a descriptor is a terminal, `Some(None)` where it is something else.
+pub fn columns(descriptor: usize) -> Option<Option<u16>> {
+    let mut size = [0_u16; 4];
+    // SAFETY: the kernel writes four numbers of two bytes.
+    match unsafe { syscall(IOCTL, [descriptor, TIOCGWINSZ, size.as_mut_ptr() as usize, 0, 0, 0]) } {
+        0 => Some(Some(size[1])),
+        error if error == -ENOTTY => Some(None),
+        _ => None,
+    }
+}
+
+/// A unix socket that is closed on exec.
+pub fn unix_socket() -> Option<usize> {
+    // SAFETY: it takes numbers.
+    usize::try_from(unsafe { syscall(SOCKET, [AF_UNIX, SOCK_STREAM_CLOEXEC, 0, 0, 0, 0]) }).ok()
+}
+
+/// Closes a descriptor.
+pub fn close(descriptor: usize) {
+    // SAFETY: the caller owns it.
+    unsafe { syscall(CLOSE, [descriptor, 0, 0, 0, 0, 0]) };
+}
+
+/// How long a call on a socket waits for the other side, in both directions.
+pub fn set_timeouts(socket: usize, seconds: u32) -> bool {
+    let time = [i64::from(seconds), 0];
+    let set = |option| {
+        let words = [socket, SOL_SOCKET, option, time.as_ptr() as usize, size_of_val(&time), 0];
+        // SAFETY: the option takes a `struct timeval`.
+        unsafe { syscall(SETSOCKOPT, words) == 0 }
+    };
+    set(SO_RCVTIMEO) && set(SO_SNDTIMEO)
+}
+
+/// `address` is a `struct sockaddr_un`.
+pub fn connect(socket: usize, address: &[u8]) -> bool {
+    let words = [socket, address.as_ptr() as usize, address.len(), 0, 0, 0];
+    // SAFETY: the address is that long.
+    unsafe { syscall(CONNECT, words) == 0 }
+}
+
+/// The user at the other end.
+pub fn peer_user(socket: usize) -> Option<u32> {
+    let mut credentials = [0_u32; 3];
+    let mut length = size_of_val(&credentials) as u32;
+    let place = credentials.as_mut_ptr() as usize;
+    let words = [socket, SOL_SOCKET, SO_PEERCRED, place, &raw mut length as usize, 0];
+    // SAFETY: the option gives a `struct ucred`.
+    let failed = unsafe { syscall(GETSOCKOPT, words) != 0 };
+    if failed { None } else { Some(credentials[1]) }
+}
+
+/// Whether all of `bytes` was sent.
+pub fn send(socket: usize, bytes: &[u8]) -> bool {
+    let words = [socket, bytes.as_ptr() as usize, bytes.len(), MSG_NOSIGNAL, 0, 0];
+    // SAFETY: the bytes are there.
+    unsafe { syscall(SENDTO, words) == bytes.len() as isize }
+}
+
+/// Waits for the first bytes, which stay to be read; how many came.
+pub fn peek<const N: usize>(socket: usize, bytes: &mut [u8; N]) -> Option<usize> {
+    let words = [socket, bytes.as_mut_ptr() as usize, N, MSG_PEEK, 0, 0];
+    loop {
+        // SAFETY: the room is there.
+        let count = unsafe { syscall(RECVFROM, words) };
+        // A process that was stopped and goes on (signal(7)).
+        if count != -EINTR {
+            return usize::try_from(count).ok();
+        }
+    }
+}
