@@ -1,8 +1,7 @@
 //! `rcache hosts`: with a kubectl that a script plays, what it prints and how it fails.
 
-use crate::support::{Cache, LIMIT_CALL, Outcome, SYSTEM_PATH, run};
+use crate::support::{Cache, LIMIT_CALL, Outcome, SYSTEM_PATH, run, write_program};
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
 
 /// What `kubectl get pods` answers: one worker that is ready, one whose image is not there.
 const PODS: &str = r#"{ "apiVersion": "v1", "kind": "List", "items": [
@@ -32,8 +31,7 @@ fn from_kubectl(cache: &Cache, script: &str, words: &str) -> Outcome {
     std::fs::write(cache.bin().join("nodes.json"), NODES).unwrap();
     let text =
         format!("#!/bin/sh\ncd '{}'\necho \"$*\" >>words\n{script}\n", cache.bin().display());
-    std::fs::write(&kubectl, text).unwrap();
-    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&kubectl, text);
     let mut command = cache.subcommand(&format!("hosts --from-kubectl {words}"));
     command.env("PATH", format!("{}:{SYSTEM_PATH}", cache.bin().display()));
     run(&mut command, LIMIT_CALL)

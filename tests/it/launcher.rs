@@ -1,8 +1,8 @@
 //! Every way to call rcache in a compiler's place, and that it steps aside as the shell would expect.
 
 use crate::support::{
-    Cache, Call, LIMIT_CALL, MASQUERADE_PATH, Project, SYSTEM_PATH, check, compilers, have,
-    rcache_binary, run, same_as_compiler, skip,
+    Cache, Call, LIMIT_CALL, MASQUERADE_PATH, Project, SYSTEM_PATH, check, compilers, copy_program,
+    have, rcache_binary, run, same_as_compiler, skip,
 };
 use std::os::unix::ffi::OsStrExt;
 
@@ -101,7 +101,7 @@ fn masquerade_by_the_names_of_a_cross_toolchain() {
 fn masquerade_by_hard_link_and_copy() {
     let (project, cache) = (Project::new(HELLO), Cache::new());
     let copy = cache.bin().join("gcc");
-    std::fs::copy(rcache_binary(), &copy).unwrap();
+    copy_program(&rcache_binary(), &copy);
     masqueraded(&project, &cache, &copy, &path_of("rcache:system"), "-c a.c");
     let linked = cache.bin().join("g++");
     std::fs::hard_link(&copy, &linked).unwrap();

@@ -2,10 +2,9 @@
 
 use crate::support::{
     Cache, Container, LIMIT_BUILD, LIMIT_CALL, Project, Worker, docker, have, rcache_binary, run,
-    skip, start, wait_until, worker_image,
+    skip, start, wait_until, worker_image, write_program,
 };
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 /// Units of the project; enough to keep 40 jobs busy while the accidents happen.
@@ -77,8 +76,7 @@ fn a_build_survives_the_loss_of_its_nodes() {
     // Its compiler is another one: a script.
     let other = Worker::start_slow("");
     let bin = other.root().join("bin");
-    std::fs::write(bin.join("g++"), "#!/bin/sh\nexec /usr/bin/g++ \"$@\"\n").unwrap();
-    std::fs::set_permissions(bin.join("g++"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&bin.join("g++"), "#!/bin/sh\nexec /usr/bin/g++ \"$@\"\n");
     let hosts = format!("{first}/16 {second}/12 {third}/12 {}/4", other.address);
     let cache = Cache::new().with("RCACHE_HOSTS", &hosts).with("RCACHE_REMOTE_TIMEOUT", "60s");
     let project = project();

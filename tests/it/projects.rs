@@ -5,7 +5,7 @@
 
 use crate::support::{
     Cache, Call, Compilers, LIMIT_BUILD, MASQUERADE_PATH, Outcome, Project, SYSTEM_PATH, Stats,
-    Tree, compilers, have, rcache_binary, run, skip,
+    Tree, compilers, have, rcache_binary, run, skip, write_program,
 };
 use std::path::{Path, PathBuf};
 
@@ -168,9 +168,7 @@ impl Recipe<'_> {
             calls.display(),
             binary.display()
         );
-        std::fs::write(&shim, text).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&shim, mode).unwrap();
+        write_program(&shim, text);
         Some(shim.display().to_string())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Cache, LIMIT_CALL, Project, SYSTEM_PATH, Worker, pseudo_terminal, rcache_binary, start,
-    terminate, wait_until,
+    terminate, wait_until, write_program,
 };
 use rustix::termios::{LocalModes, Termios, tcgetattr};
 use serde_json::Value;
@@ -56,8 +56,7 @@ fn slow_compiler(cache: &Cache) {
          while [ ! -e {}/release ]; do sleep 0.02; done ;;\nesac\nexec /usr/bin/gcc \"$@\"\n",
         bin.display()
     );
-    std::fs::write(&gcc, script).unwrap();
-    std::fs::set_permissions(&gcc, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&gcc, script);
     // The worker may run as somebody else.
     std::fs::set_permissions(cache.root(), std::fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -1,6 +1,6 @@
 //! The worker over time: its queue, clients that leave, time-outs, and the end.
 
-use crate::support::{Worker, children_named, have, skip, wait_until};
+use crate::support::{Worker, children_named, have, skip, wait_until, write_program};
 use remote::protocol::Dialect;
 use std::io::Read;
 use std::time::Duration;
@@ -52,8 +52,7 @@ fn a_compiler_that_changes_meanwhile_is_noticed() {
     let script = worker.root().join("bin/gcc");
     let updated = [std::fs::read(&script).unwrap(), b"# 2\n".to_vec()].concat();
     let fresh = worker.root().join("bin/new");
-    std::fs::copy(&script, &fresh).unwrap();
-    std::fs::write(&fresh, updated).unwrap();
+    write_program(&fresh, updated);
     std::fs::rename(&fresh, &script).unwrap();
     worker.release();
     let reply = asked.answer();

@@ -292,7 +292,7 @@ mod tests {
     use super::super::Grade;
     use super::*;
     use serde_json::json;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn the_daemon_is_of_this_version() {
@@ -352,8 +352,11 @@ mod tests {
             std::fs::create_dir(at(folder)).unwrap();
         }
         for program in ["wrapped/ccache", "real/gcc"] {
-            std::fs::write(at(program), "#!/bin/sh\necho gcc 12\n").unwrap();
-            std::fs::set_permissions(at(program), PermissionsExt::from_mode(0o755)).unwrap();
+            // Written by another process: what this one has open for writing, a process that another
+            // test starts has, too, and then it cannot be run (ETXTBSY).
+            let script = "printf '#!/bin/sh\\necho gcc 12\\n' >\"$0\" && chmod 755 \"$0\"";
+            let wrote = Command::new("/bin/sh").args(["-c", script]).arg(at(program)).status();
+            assert!(wrote.is_ok_and(|status| status.success()));
         }
         symlink(at("wrapped/ccache"), at("wrapped/gcc")).unwrap();
         let path = std::env::join_paths([at("wrapped"), at("real")]).unwrap();

@@ -9,6 +9,7 @@ mod fake_host;
 mod golden;
 mod noting;
 mod processes;
+mod program;
 mod project;
 mod run;
 mod skip;
@@ -27,6 +28,7 @@ pub use noting::NotingCompiler;
 pub use processes::{
     children_named, is_alive, is_root, kill, process_group_interrupt, terminate, wait_until,
 };
+pub use program::{copy_program, write_program};
 pub use project::Project;
 pub use run::{LIMIT_BUILD, LIMIT_CALL, Outcome, run, start};
 pub use skip::{compilers, have, skip};

@@ -1,6 +1,7 @@
 //! `Project`: a scratch folder with sources, and commands that run in it.
 
 use super::cache::SYSTEM_PATH;
+use super::program::{self, write_program};
 use super::{Call, LIMIT_CALL, Outcome, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,15 +52,18 @@ impl Project {
 
     /// Writes a script that can be run.
     pub fn script(&self, name: &str, text: &str) {
-        self.write(name, text);
-        self.mode(name, 0o755);
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write_program(&path, text);
     }
 
     /// Puts another file of the same size and modification time in a file's place, by a rename.
     pub fn replace_unseen(&self, name: &str, text: &str) {
         let old = fs::metadata(self.path(name)).unwrap();
         assert_eq!(old.len(), text.len() as u64, "the case wants two texts of the same length");
-        self.write("replacement", text);
+        // It may be a program.
+        write_program(&self.path("replacement"), text);
+        self.mode("replacement", 0o644);
         self.set_modified("replacement", old.modified().unwrap());
         fs::rename(self.path("replacement"), self.path(name)).unwrap();
     }
@@ -86,8 +90,7 @@ impl Project {
     }
 
     fn set_modified(&self, name: &str, time: SystemTime) {
-        let file = fs::File::options().write(true).open(self.path(name)).unwrap();
-        file.set_modified(time).unwrap();
+        program::set_modified(&self.path(name), time);
     }
 
     /// A file's bytes.

@@ -1,5 +1,6 @@
 //! A folder's whole content in memory: taken, compared, put back at the same path.
 
+use super::program::{set_modified, write_program};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -77,12 +78,11 @@ impl Tree {
                 Content::Folder => fs::create_dir(&path).unwrap(),
                 Content::Link(target) => std::os::unix::fs::symlink(target, &path).unwrap(),
                 Content::File(bytes) => {
-                    fs::write(&path, bytes).unwrap();
-                    fs::File::options()
-                        .write(true)
-                        .open(&path)
-                        .and_then(|file| file.set_modified(node.modified))
-                        .unwrap();
+                    match node.mode & 0o111 {
+                        0 => fs::write(&path, bytes).unwrap(),
+                        _ => write_program(&path, bytes),
+                    }
+                    set_modified(&path, node.modified);
                 }
                 Content::Other(kind) => panic!("{kind} {} cannot be put back", path.display()),
             }

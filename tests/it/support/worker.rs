@@ -1,6 +1,7 @@
 //! `Worker`: a compile daemon on a free loopback port, which ends with the test.
 
 use super::distccd::free_port;
+use super::program::write_program;
 use super::{SYSTEM_PATH, is_alive, is_root, kill, rcache_binary, terminate, wait_until};
 use remote::protocol::identity::Identity;
 use remote::protocol::{Dialect, request, response};
@@ -72,8 +73,7 @@ impl Worker {
     pub fn start_slow_through(before: &[&str], options: &str) -> Worker {
         let scratch = scratch();
         let script = scratch.path().join("bin/gcc");
-        fs::write(&script, SLOW_GCC).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&script, SLOW_GCC);
         let path = format!("--compiler-path {}/bin:{SYSTEM_PATH}", scratch.path().display());
         Worker::start_in(scratch, &format!("{path} {options}"), before, None)
     }
@@ -85,8 +85,7 @@ impl Worker {
         let scratch = scratch();
         for name in ["gcc", "g++", "clang", "clang++"] {
             let script = scratch.path().join("bin").join(name);
-            fs::write(&script, format!("#!/bin/sh\nexec /usr/bin/{name} \"$@\"\n")).unwrap();
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            write_program(&script, format!("#!/bin/sh\nexec /usr/bin/{name} \"$@\"\n"));
         }
         let path = format!("--compiler-path {}/bin:{SYSTEM_PATH}", scratch.path().display());
         Worker::start_in(scratch, &format!("{path} {options}"), &[], None)

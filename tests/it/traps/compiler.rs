@@ -1,9 +1,10 @@
 //! The compiler is another one, though its name, its size or its time are the same.
 
 use crate::support::{
-    Cache, Call, LIMIT_CALL, Project, SYSTEM_PATH, Trap, check, compilers, have, run, skip,
+    Cache, Call, LIMIT_CALL, Project, SYSTEM_PATH, Trap, check, compilers, copy_program, have, run,
+    skip,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const UNIT: &[(&str, &str)] = &[("a.c", "#ifndef X\n#define X 0\n#endif\nint x = X;\n")];
 
@@ -88,7 +89,7 @@ fn own_gcc(project: &Project) -> PathBuf {
     let folder = project.path("tool/lib/gcc").join(ask("-dumpmachine")).join(version);
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::create_dir_all(project.path("tool/bin")).unwrap();
-    std::fs::copy("/usr/bin/gcc", project.path("tool/bin/gcc")).unwrap();
+    copy_program(Path::new("/usr/bin/gcc"), &project.path("tool/bin/gcc"));
     let text = format!("#!/bin/sh\nexec {} -DX=1 \"$@\"\n", real.display());
     let script = folder.join("cc1").strip_prefix(project.root()).unwrap().display().to_string();
     project.script(&script, &text);
