@@ -318,7 +318,11 @@ fn cache_folder_removed_while_the_daemon_runs() {
     let (project, cache) = (Project::new(UNIT), Cache::new());
     compiles(&project, &cache);
     for _ in 0..3 {
-        std::fs::remove_dir_all(cache.folder()).unwrap();
+        // The daemon may be writing into it just now: as for `rm -rf`, the folder is not empty then.
+        wait_until("the folder is gone", PATIENCE, || {
+            let _ = std::fs::remove_dir_all(cache.folder());
+            !cache.folder().exists()
+        });
         compiles(&project, &cache);
     }
     let ending = cache.ending(&project, "gcc -Wall -MD -c a.c");
