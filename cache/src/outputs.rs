@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -79,7 +80,11 @@ fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
 }
 
 /// Writes the parts of a stored result to their files, each one whole or not at all.
-pub fn deliver(here: &WorkingDirectory, entry: &Entry, files: &[OutputFile]) -> io::Result<()> {
+pub fn deliver(
+    here: &Arc<WorkingDirectory>,
+    entry: &Entry,
+    files: &[OutputFile],
+) -> io::Result<()> {
     for file in files {
         if let Some(bytes) = entry.part(file.kind) {
             write_whole(here, &file.path, bytes, file.mode)?;
@@ -89,27 +94,32 @@ pub fn deliver(here: &WorkingDirectory, entry: &Entry, files: &[OutputFile]) -> 
 }
 
 /// Writes beside the target and renames.
-fn write_whole(here: &WorkingDirectory, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_whole(
+    here: &Arc<WorkingDirectory>,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+) -> io::Result<()> {
     let (temporary, mut file) = Temporary::create(here, path, mode)?;
     file.write_all(bytes)?;
     temporary.rename()
 }
 
 /// A new file beside its target; it goes when it is dropped before it is renamed.
-struct Temporary<'h> {
-    here: &'h WorkingDirectory,
+struct Temporary {
+    here: Arc<WorkingDirectory>,
     target: PathBuf,
     /// `None` when it has taken the target's place.
     path: Option<PathBuf>,
 }
 
-impl<'h> Temporary<'h> {
+impl Temporary {
     /// The mode is exact, whatever the daemon's own umask.
     fn create(
-        here: &'h WorkingDirectory,
+        here: &Arc<WorkingDirectory>,
         target: &Path,
         mode: u32,
-    ) -> io::Result<(Temporary<'h>, File)> {
+    ) -> io::Result<(Temporary, File)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let path = target.with_file_name(format!(
             ".rcache-{}-{}.tmp",
@@ -119,7 +129,8 @@ impl<'h> Temporary<'h> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode as RawMode);
         let file = File::from(rustix::fs::openat(here.descriptor(), &path, flags, mode)?);
-        let temporary = Temporary { here, target: target.to_owned(), path: Some(path) };
+        let temporary =
+            Temporary { here: here.clone(), target: target.to_owned(), path: Some(path) };
         rustix::fs::fchmod(&file, mode)?;
         Ok((temporary, file))
     }
@@ -134,7 +145,7 @@ impl<'h> Temporary<'h> {
     }
 }
 
-impl Drop for Temporary<'_> {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
             // Nothing more can be done about a file that cannot be removed.
@@ -201,7 +212,7 @@ mod tests {
     #[test]
     fn a_result_replaces_an_ordinary_file() {
         let folder = tempfile::tempdir().unwrap();
-        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         for content in ["one", "two"] {
             assert!(is_replaceable(&here, Path::new("a.o")));
             deliver(&here, &entry(content.as_bytes()), &object("a.o")).unwrap();
@@ -216,7 +227,7 @@ mod tests {
     #[test]
     fn several_threads_deliver_one_result() {
         let folder = tempfile::tempdir().unwrap();
-        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         let bytes: Vec<u8> = (0..500_000u32).flat_map(|n| (n / 5).to_le_bytes()).collect();
         let key = Digest::of(b"key");
         let begin = || {
@@ -242,7 +253,7 @@ mod tests {
     #[test]
     fn a_lie_in_a_frame_is_no_output() {
         let folder = tempfile::tempdir().unwrap();
-        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         let key = Digest::of(b"key");
         let bytes: Vec<u8> = (0..5000u32).flat_map(|n| (n * n).to_le_bytes()).collect();
         let honest = entry(&bytes).encode(key, Some(1)).unwrap();
@@ -265,7 +276,7 @@ mod tests {
     #[test]
     fn links_and_odd_files_are_left_to_the_compiler() {
         let folder = tempfile::tempdir().unwrap();
-        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         let at = |name: &str| folder.path().join(name);
         fs::write(at("real"), "").unwrap();
         fs::set_permissions(at("real"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -283,7 +294,7 @@ mod tests {
     #[test]
     fn permissions_stay_where_the_compiler_writes_into_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         let path = folder.path().join("a.d");
         let mode = |manner| mode_after(&here, Path::new("a.d"), UMASK, manner);
         assert_eq!([mode(Manner::Anew), mode(Manner::Within)], [Some(0o644); 2]);
@@ -296,7 +307,7 @@ mod tests {
     #[test]
     fn an_old_file_is_not_an_output() {
         let folder = tempfile::tempdir().unwrap();
-        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         let start = SystemTime::now() - Duration::from_secs(1);
         fs::write(folder.path().join("a.o"), "new").unwrap();
         let read = |start| read_written(&here, Path::new("a.o"), start);

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod ahead;
 mod cluster;
 mod cluster_cli;
 mod colours;

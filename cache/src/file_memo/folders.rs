@@ -5,7 +5,7 @@
 
 use super::WorkingDirectory;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,20 +40,22 @@ impl<'h> Folders<'h> {
             Some(slash) if slash > 0 && slash + 1 < bytes.len() => bytes.split_at(slash),
             _ => return self.here.stat(path),
         };
-        if !self.open.contains_key(folder) {
-            if self.open.len() >= self.folders_max {
-                return self.here.stat(path);
+        let is_full = self.open.len() >= self.folders_max;
+        let opened = match self.open.entry(folder) {
+            Entry::Occupied(opened) => opened.into_mut(),
+            Entry::Vacant(_) if is_full => return self.here.stat(path),
+            Entry::Vacant(place) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let folder = OsStr::from_bytes(folder);
+                match rustix::fs::openat(&self.here.descriptor, folder, flags, Mode::empty()) {
+                    Ok(opened) => place.insert(opened),
+                    // The whole path says why, or does without: descriptors may be short.
+                    Err(_) => return self.here.stat(path),
+                }
             }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let folder_path = OsStr::from_bytes(folder);
-            let opened =
-                rustix::fs::openat(&self.here.descriptor, folder_path, flags, Mode::empty());
-            // The whole path says why, or does without: descriptors may be short.
-            let Ok(opened) = opened else { return self.here.stat(path) };
-            self.open.insert(folder, opened);
-        }
+        };
         let name = OsStr::from_bytes(&name[1..]);
-        Ok(rustix::fs::statat(&self.open[folder], name, AtFlags::empty())?)
+        Ok(rustix::fs::statat(opened, name, AtFlags::empty())?)
     }
 }
 

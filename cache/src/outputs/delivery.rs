@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The files of one result. Until [`Delivery::finish`] nothing of them is to be seen but temporary
 /// names, and those go when it is dropped.
-pub struct Delivery<'h> {
-    temporaries: Vec<Temporary<'h>>,
+pub struct Delivery {
+    temporaries: Vec<Temporary>,
     work: Arc<Work>,
 }
 
@@ -39,13 +39,13 @@ struct Progress {
     error: Option<io::Error>,
 }
 
-impl<'h> Delivery<'h> {
+impl Delivery {
     /// Prepares for the parts that are there.
     pub fn begin(
-        here: &'h WorkingDirectory,
+        here: &Arc<WorkingDirectory>,
         stored: Stored,
         files: &[OutputFile],
-    ) -> io::Result<Delivery<'h>> {
+    ) -> io::Result<Delivery> {
         let mut temporaries = Vec::with_capacity(files.len());
         let mut jobs = Vec::new();
         for output in files {
@@ -66,10 +66,15 @@ impl<'h> Delivery<'h> {
         &self.work.stored
     }
 
-    /// For threads that may help. `None` where a thread would cost more than it could save.
+    /// For threads that may help.
+    pub fn work(&self) -> Arc<Work> {
+        Arc::clone(&self.work)
+    }
+
+    /// The same, but `None` where a thread would cost more than it could save.
     pub fn work_to_share(&self) -> Option<Arc<Work>> {
         const JOBS_MIN: usize = 3;
-        (self.work.jobs.len() >= JOBS_MIN).then(|| Arc::clone(&self.work))
+        (self.work.jobs.len() >= JOBS_MIN).then(|| self.work())
     }
 
     /// Does what nobody else does, waits for the others, and puts the files in their places.

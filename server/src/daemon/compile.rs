@@ -68,7 +68,7 @@ fn steps(
     conversation: &mut Conversation,
     call: &Call,
     config: &Config,
-    cache: &Cache,
+    cache: &Arc<Cache>,
 ) -> Result<Served, Stop> {
     if config.disable {
         return Err(Stop::Uncacheable(Counter::Disabled.into()));
@@ -109,7 +109,7 @@ fn steps(
             drop(ticket);
             return serve_hit(daemon, conversation, cache, &unit, found, Counter::DirectCacheHit);
         }
-        known = if second.entry.is_some() { second } else { known };
+        known = if second.is_seen { second } else { known };
         cache.counts.add(Counter::DirectCacheMiss);
     }
 
@@ -203,7 +203,7 @@ fn wants_text(unit: &Unit, known: &Known) -> bool {
     let depends_on_time = unit.depends_on_time(&unit.scan)
         || unit.definitions.iter().any(|scan| unit.depends_on_time(scan))
         || unit.definitions.iter().any(|scan| scan.opaque_has_include);
-    let only_its_headers_changed = known.entry.is_some() && invocation.needs_only_tokens;
+    let only_its_headers_changed = known.is_seen && invocation.needs_only_tokens;
     known.needs_text || depends_on_time || only_its_headers_changed || !unit.config.direct_mode
 }
 

@@ -50,7 +50,7 @@ impl Compiled {
         listed: Option<Listed>,
     ) -> Result<Compiled, Uncacheable> {
         let mut parts = Vec::new();
-        for output in &unit.outputs {
+        for output in unit.outputs.iter() {
             match read_written(&unit.here, &output.path, start.stamp_clock) {
                 Written::Bytes(bytes) => parts.push(Part { kind: output.kind, bytes }),
                 Written::Nothing => return Err(Counter::CompilerProducedNoOutput.into()),

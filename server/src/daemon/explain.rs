@@ -13,6 +13,7 @@ use config::Environment;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io;
+use std::sync::Arc;
 
 /// Reasons that are listed for a miss; the first few say it all.
 const REASONS_MAX: usize = 12;
@@ -65,7 +66,7 @@ fn verdict(name: &str, reasons: Vec<String>) -> Value {
     json!({ "verdict": name, "reasons": reasons })
 }
 
-fn explain_unit(daemon: &Daemon, cache: &Cache, unit: &Unit) -> Value {
+fn explain_unit(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> Value {
     let (known, found) = lookup::direct(daemon, cache, unit);
     if found.is_some() {
         let reason = "the source, and every file that it read or missed, are as they were";
@@ -80,7 +81,7 @@ fn explain_unit(daemon: &Daemon, cache: &Cache, unit: &Unit) -> Value {
         );
     } else if !unit.config.direct_mode {
         reasons.push("`direct_mode` is off: the preprocessed text decides".to_owned());
-    } else if known.entry.is_some() {
+    } else if known.is_seen {
         reasons = changed_inputs(daemon, unit, &known);
     } else {
         reasons = nearest(cache, unit);

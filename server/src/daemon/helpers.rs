@@ -1,8 +1,11 @@
-//! Threads that unpack results along with those that serve the calls, where a core is free for them.
+//! Threads that fetch and unpack results for those that serve the calls, where a core is free for them.
 
 use cache::outputs::Work;
+use rustix::process::Pid;
+use rustix::thread::CpuSet;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 
 /// More than a few only wait for the same file.
 const THREADS_MAX: usize = 3;
@@ -13,62 +16,176 @@ const WAITING_MAX: usize = 16;
 /// Unpacking needs little; the buffers are on the heap.
 const STACK_BYTES: usize = 256 << 10;
 
+/// What a helper can do. Whoever asks does it all the same where nobody comes, or comes late.
+pub trait Help: Send + Sync {
+    /// Does what is left to do.
+    fn help(&self);
+}
+
+impl Help for Work {
+    fn help(&self) {
+        self.run();
+    }
+}
+
 /// The threads, and what they are asked for.
 pub struct Helpers {
-    waiting: Mutex<VecDeque<Arc<Work>>>,
-    more: Condvar,
+    state: Mutex<State>,
     threads: usize,
+    /// The processors that the daemon may use; `None` where the kernel does not tell.
+    processors: Option<CpuSet>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Arc<dyn Help>>,
+    idle: Vec<Helper>,
+}
+
+#[derive(Clone)]
+struct Helper {
+    id: Pid,
+    thread: Thread,
 }
 
 impl Helpers {
     /// Starts one less than there are cores.
     pub fn start() -> Arc<Helpers> {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let threads = (cores - 1).min(THREADS_MAX);
-        let helpers =
-            Arc::new(Helpers { waiting: Mutex::default(), more: Condvar::new(), threads });
+        let processors = rustix::thread::sched_getaffinity(None).ok();
+        let helpers = Arc::new(Helpers { state: Mutex::default(), threads, processors });
         for _ in 0..threads {
             let helpers = Arc::clone(&helpers);
-            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-            if let Err(error) = thread.spawn(move || helpers.help()) {
+            let builder = thread::Builder::new().stack_size(STACK_BYTES);
+            if let Err(error) = builder.spawn(move || helpers.help()) {
                 tracing::warn!("no thread to help: {error}");
             }
         }
         helpers
     }
 
-    /// Asks for help. Whoever asks does the work all the same: nobody may come, or come late.
-    pub fn ask(&self, work: Arc<Work>) {
+    /// Asks for help, now or soon.
+    pub fn ask(&self, work: Arc<dyn Help>) {
         if self.threads == 0 {
             return;
         }
-        let mut waiting = self.lock();
-        if waiting.len() == WAITING_MAX {
-            waiting.pop_front();
+        let mut state = self.lock();
+        if state.waiting.len() == WAITING_MAX {
+            state.waiting.pop_front();
         }
-        waiting.push_back(work);
-        drop(waiting);
-        self.more.notify_one();
+        state.waiting.push_back(work);
+        self.wake(state);
+    }
+
+    /// Asks for help where somebody is free; whether it is so.
+    pub fn ask_idle(&self, work: Arc<dyn Help>) -> bool {
+        let mut state = self.lock();
+        let is_free = !state.idle.is_empty() && state.waiting.is_empty();
+        if is_free {
+            state.waiting.push_back(work);
+            self.wake(state);
+        }
+        is_free
+    }
+
+    fn wake(&self, mut state: MutexGuard<State>) {
+        let helper = state.idle.pop();
+        drop(state);
+        if let Some(helper) = helper {
+            self.send_elsewhere(&helper);
+            helper.thread.unpark();
+        }
+    }
+
+    /// Keeps a helper from the processor of this thread. Left to itself, Linux often wakes it there, in
+    /// this thread's place: it looks for an idle processor only where the load of all is low.
+    fn send_elsewhere(&self, helper: &Helper) {
+        let Some(mut elsewhere) = self.processors else { return };
+        let here = rustix::thread::sched_getcpu();
+        if here < CpuSet::MAX_CPU {
+            elsewhere.unset(here);
+        }
+        // It fails where no processor is left. Then the helper comes late, as it may.
+        let _ = rustix::thread::sched_setaffinity(Some(helper.id), &elsewhere);
     }
 
     fn help(&self) {
-        let mut waiting = self.lock();
+        let own = Helper { id: rustix::thread::gettid(), thread: thread::current() };
         loop {
-            match waiting.pop_front() {
+            let mut state = self.lock();
+            // It may have woken without being asked.
+            state.idle.retain(|helper| helper.id != own.id);
+            match state.waiting.pop_front() {
                 Some(work) => {
-                    drop(waiting);
-                    work.run();
-                    drop(work);
-                    waiting = self.lock();
+                    drop(state);
+                    work.help();
                 }
                 None => {
-                    waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                    state.idle.push(own.clone());
+                    drop(state);
+                    thread::park();
                 }
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Work>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    /// No wait of these tests comes near.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Says when it begins, and ends when it is told to.
+    struct Waits {
+        begun: Mutex<Sender<()>>,
+        end: Mutex<Receiver<()>>,
+    }
+
+    impl Help for Waits {
+        fn help(&self) {
+            self.begun.lock().unwrap().send(()).unwrap();
+            self.end.lock().unwrap().recv_timeout(LONG).unwrap();
+        }
+    }
+
+    /// With one thread, whatever the machine has.
+    fn one_helper() -> Arc<Helpers> {
+        let processors = rustix::thread::sched_getaffinity(None).ok();
+        let helpers = Arc::new(Helpers { state: Mutex::default(), threads: 1, processors });
+        let own = Arc::clone(&helpers);
+        thread::spawn(move || own.help());
+        while helpers.lock().idle.is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        helpers
+    }
+
+    #[test]
+    fn who_is_busy_is_not_idle_and_comes_later() {
+        let helpers = one_helper();
+        let (begun, has_begun) = channel();
+        let work = || {
+            let (end, ends) = channel();
+            let work = Waits { begun: Mutex::new(begun.clone()), end: Mutex::new(ends) };
+            (Arc::new(work), end)
+        };
+        let [(first, end_first), (second, end_second), (third, _)] = [work(), work(), work()];
+        assert!(helpers.ask_idle(first));
+        has_begun.recv_timeout(LONG).unwrap();
+        assert!(!helpers.ask_idle(third));
+        helpers.ask(second);
+        assert!(has_begun.try_recv().is_err());
+        end_first.send(()).unwrap();
+        has_begun.recv_timeout(LONG).unwrap();
+        end_second.send(()).unwrap();
     }
 }

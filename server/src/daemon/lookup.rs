@@ -1,76 +1,81 @@
 //! Finding a stored result: through the manifest, or by the preprocessed text.
 
+use super::ahead::Ahead;
 use super::unit::Unit;
 use super::{Cache, Daemon};
-use cache::entry::{Entry, PartKind, Stored};
+use cache::entry::{PartKind, Stored};
 use cache::facts;
 use cache::hasher::Digest;
 use cache::key;
 use cache::manifest::Manifest;
 use cache::outputs::Delivery;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A result that read this many files is unpacked while they are checked; fewer are checked sooner
-/// than another thread could be told.
-const EARLY_FROM_FILES: usize = 64;
+/// A result that read this many files is fetched while they are checked; fewer are checked sooner than
+/// another thread could be told.
+const AHEAD_FROM_FILES: usize = 64;
 
 /// What is known under a source key.
 #[derive(Default)]
 pub struct Known {
-    /// The entry of the manifest.
-    pub entry: Option<Entry>,
+    /// There is an entry.
+    pub is_seen: bool,
     /// Its units can only be told apart by their text.
     pub needs_text: bool,
+    manifest: Option<Vec<u8>>,
 }
 
 impl Known {
-    /// Reads the manifest's entry.
+    /// Reads the entry of the manifest.
     pub fn load(cache: &Cache, unit: &Unit) -> Known {
-        let entry = cache.store.load(unit.key);
-        let facts = entry.as_ref().and_then(|entry| entry.part(PartKind::Facts));
-        Known { needs_text: facts::decode_needs_text(facts), entry }
+        let Some(stored) = cache.store.open_entry(unit.key) else { return Known::default() };
+        // What the key consists of is in there, too, but only `explain` wants to know that.
+        let part = |kind| stored.part(kind)?.content().ok();
+        let needs_text = facts::decode_needs_text(part(PartKind::Facts).as_deref());
+        Known { is_seen: true, needs_text, manifest: part(PartKind::Manifest) }
     }
 
     /// The manifest; empty where there is none, or none that can be read.
     pub fn manifest(&self) -> Manifest<'_> {
-        let bytes = self.entry.as_ref().and_then(|entry| entry.part(PartKind::Manifest));
-        bytes.and_then(Manifest::decode).unwrap_or_default()
+        self.manifest.as_deref().and_then(Manifest::decode).unwrap_or_default()
     }
 
     /// The result whose inputs are all as they were.
-    fn find<'u>(&self, daemon: &Daemon, cache: &Cache, unit: &'u Unit) -> Option<Found<'u>> {
+    fn find(&self, daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> Option<Found> {
         let manifest = self.manifest();
         manifest.results.iter().enumerate().find_map(|(place, recorded)| {
-            let unchanged = || recorded.check(&daemon.memo, &unit.here, unit.now).is_ok();
-            // The newest is most often the right one: others unpack it while this thread looks.
-            let early = place == 0 && recorded.files.len() >= EARLY_FROM_FILES;
-            if !early && !unchanged() {
-                return None;
+            // The newest is most often the right one: a helper fetches it while this thread looks.
+            let early = place == 0 && recorded.files.len() >= AHEAD_FROM_FILES;
+            let ahead = early.then(|| Ahead::ask(daemon, cache, unit, recorded.key)).flatten();
+            let unchanged = recorded.check(&daemon.memo, &unit.here, unit.now).is_ok();
+            match ahead {
+                Some(ahead) => ahead.take().filter(|_| unchanged),
+                None if unchanged => load_result(daemon, cache, unit, recorded.key),
+                None => None,
             }
-            let found = load_result(daemon, cache, unit, recorded.key)?;
-            (!early || unchanged()).then_some(found)
         })
     }
 }
 
 /// A result on its way to its files, or why it cannot get there.
-pub type Found<'u> = io::Result<Delivery<'u>>;
+pub type Found = io::Result<Delivery>;
 
 /// A result, or the variant of it that printed something in the looks of this call.
-pub fn load_result<'u>(
-    daemon: &Daemon,
-    cache: &Cache,
-    unit: &'u Unit,
-    key: Digest,
-) -> Option<Found<'u>> {
-    let open = |key| cache.store.open_entry(key);
-    let stored = open(key).or_else(|| open(key::look_key(key, unit.look)))?;
+pub fn load_result(daemon: &Daemon, cache: &Cache, unit: &Unit, key: Digest) -> Option<Found> {
+    let stored = open_result(cache, key, unit.look)?;
     let delivery = Delivery::begin(&unit.here, stored, &unit.outputs);
     if let Some(work) = delivery.as_ref().ok().and_then(Delivery::work_to_share) {
         daemon.helpers.ask(work);
     }
     Some(delivery)
+}
+
+/// The same, of which nothing is unpacked.
+pub fn open_result(cache: &Cache, key: Digest, look: Digest) -> Option<Stored> {
+    let open = |key| cache.store.open_entry(key);
+    open(key).or_else(|| open(key::look_key(key, look)))
 }
 
 /// What the daemon must know of a result besides its files.
@@ -94,7 +99,7 @@ pub fn remarks(stored: &Stored) -> io::Result<Remarks> {
 }
 
 /// The direct lookup.
-pub fn direct<'u>(daemon: &Daemon, cache: &Cache, unit: &'u Unit) -> (Known, Option<Found<'u>>) {
+pub fn direct(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> (Known, Option<Found>) {
     let known = Known::load(cache, unit);
     let usable = unit.config.direct_mode && !known.needs_text;
     let found = if usable { known.find(daemon, cache, unit) } else { None };

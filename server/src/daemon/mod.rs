@@ -2,6 +2,7 @@
 
 mod active;
 mod admin;
+mod ahead;
 mod bookkeeping;
 mod compile;
 mod compiled;

@@ -509,19 +509,17 @@ fn save_manifest(
 
 /// Takes a result out of the unit's manifest.
 pub fn forget(cache: &Cache, unit: &Unit, result: Digest) {
-    let known = Known::load(cache, unit);
-    let mut manifest = known.manifest();
+    let Some(entry) = cache.store.load(unit.key) else { return };
+    let manifest = entry.part(PartKind::Manifest).and_then(Manifest::decode);
+    let mut manifest = manifest.unwrap_or_default();
     let before = manifest.results.len();
     manifest.results.retain(|recorded| recorded.key != result);
-    match &known.entry {
-        Some(entry) if manifest.results.is_empty() => {
-            cache.store.remove(unit.key, entry);
-        }
-        Some(_) if manifest.results.len() < before => {
-            // Without it the manifest leads to nothing, which is a miss as well.
-            let _ = write_manifest(cache, unit, &manifest, known.needs_text);
-        }
-        _ => {}
+    if manifest.results.is_empty() {
+        cache.store.remove(unit.key, &entry);
+    } else if manifest.results.len() < before {
+        // Without it the manifest leads to nothing, which is a miss as well.
+        let needs_text = facts::decode_needs_text(entry.part(PartKind::Facts));
+        let _ = write_manifest(cache, unit, &manifest, needs_text);
     }
 }
 

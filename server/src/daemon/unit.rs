@@ -58,7 +58,7 @@ pub struct Unit<'c> {
     /// Its variables.
     pub environment: Environment<'c>,
     /// Its working directory.
-    pub here: WorkingDirectory,
+    pub here: Arc<WorkingDirectory>,
     /// When it arrived.
     pub now: SystemTime,
     /// Its compiler.
@@ -66,7 +66,7 @@ pub struct Unit<'c> {
     /// Its options.
     pub invocation: Invocation,
     /// The files that it writes and that are kept.
-    pub outputs: Vec<OutputFile>,
+    pub outputs: Arc<[OutputFile]>,
     /// The source.
     pub source: Content,
     /// What the source can make the compiler look for.
@@ -94,7 +94,7 @@ impl<'c> Unit<'c> {
         config: &'c Config,
     ) -> Result<Unit<'c>, Stop> {
         let environment = Environment::new(&call.caller.environment);
-        let here = working_directory(daemon, &call.caller)?;
+        let here = Arc::new(working_directory(daemon, &call.caller)?);
         let now = SystemTime::now();
         let mut asker =
             Asker { prober, environment: &environment, here: &here, memo: &daemon.memo, now };
@@ -120,7 +120,7 @@ impl<'c> Unit<'c> {
             now,
             compiler,
             invocation,
-            outputs,
+            outputs: outputs.into(),
             source,
             scan,
             definitions,

@@ -1,0 +1,197 @@
+//! A result that a helper fetches and unpacks while its inputs are still being checked.
+
+use super::helpers::Help;
+use super::lookup::{self, Found};
+use super::unit::Unit;
+use super::{Cache, Daemon, lock};
+use cache::file_memo::WorkingDirectory;
+use cache::hasher::Digest;
+use cache::outputs::{Delivery, OutputFile};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// What is fetched ahead. Whoever asked for it takes it back, wanted or not: nothing of it is left when
+/// its launcher is released.
+pub struct Ahead {
+    fetch: Arc<Fetch>,
+}
+
+/// What a helper needs to know.
+struct Fetch {
+    cache: Arc<Cache>,
+    here: Arc<WorkingDirectory>,
+    outputs: Arc<[OutputFile]>,
+    key: Digest,
+    look: Digest,
+    state: Mutex<State>,
+    fetched: Condvar,
+}
+
+enum State {
+    /// Nobody has begun.
+    Waiting,
+    /// A helper is at it.
+    Running,
+    /// It is there, and being unpacked; `None` where it is not in the store.
+    Fetched(Option<Found>),
+    /// Whoever asked has it, or went without.
+    Taken,
+}
+
+impl Ahead {
+    /// Asks for a result. `None` where no helper is free.
+    pub fn ask(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit, key: Digest) -> Option<Ahead> {
+        let fetch = Arc::new(Fetch {
+            cache: Arc::clone(cache),
+            here: Arc::clone(&unit.here),
+            outputs: Arc::clone(&unit.outputs),
+            key,
+            look: unit.look,
+            state: Mutex::new(State::Waiting),
+            fetched: Condvar::new(),
+        });
+        daemon.helpers.ask_idle(fetch.clone()).then_some(Ahead { fetch })
+    }
+
+    /// The result. Where no helper has come yet, it is fetched now.
+    pub fn take(self) -> Option<Found> {
+        let mut state = lock(&self.fetch.state);
+        loop {
+            match std::mem::replace(&mut *state, State::Taken) {
+                State::Fetched(found) => return found,
+                State::Waiting => {
+                    drop(state);
+                    return self.fetch.fetch();
+                }
+                State::Running => {
+                    *state = State::Running;
+                    state = self.fetch.fetched.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                State::Taken => return None,
+            }
+        }
+    }
+}
+
+impl Fetch {
+    fn fetch(&self) -> Option<Found> {
+        let stored = lookup::open_result(&self.cache, self.key, self.look)?;
+        Some(Delivery::begin(&self.here, stored, &self.outputs))
+    }
+}
+
+impl Help for Fetch {
+    fn help(&self) {
+        match &mut *lock(&self.state) {
+            state @ State::Waiting => *state = State::Running,
+            _ => return,
+        }
+        let mut ending = Ending { fetch: self, found: None };
+        ending.found = self.fetch();
+        let delivery = ending.found.as_ref().and_then(|found| found.as_ref().ok());
+        let work = delivery.map(Delivery::work);
+        drop(ending);
+        if let Some(work) = work {
+            work.run();
+        }
+    }
+}
+
+/// Hands over what was fetched, and nothing where the helper panics: somebody waits for it.
+struct Ending<'f> {
+    fetch: &'f Fetch,
+    found: Option<Found>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        *lock(&self.fetch.state) = State::Fetched(self.found.take());
+        self.fetch.fetched.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cache::entry::{Entry, PartKind};
+    use cache::store::{EntryKind, SaveOptions, Store};
+    use std::path::Path;
+    use std::thread;
+    use std::time::Duration;
+
+    const OBJECT: &[u8] = b"object";
+
+    /// A store with one result, and a request for it in an empty folder.
+    fn stored(folder: &Path) -> Arc<Fetch> {
+        let key = Digest::of(b"key");
+        let store = Store::open(&folder.join("cache")).unwrap();
+        let mut entry = Entry::default();
+        entry.push(PartKind::Object, OBJECT.to_vec());
+        let (compression, compile_time) = (None, Duration::ZERO);
+        let options = SaveOptions { compression, compile_time, kind: EntryKind::Result };
+        store.save(key, &entry, options).unwrap();
+        std::fs::create_dir(folder.join("build")).unwrap();
+        let output = OutputFile { kind: PartKind::Object, path: "a.o".into(), mode: 0o644 };
+        Arc::new(Fetch {
+            cache: Arc::new(Cache {
+                store,
+                counts: Default::default(),
+                limits: Default::default(),
+                folder: folder.join("cache"),
+            }),
+            here: Arc::new(WorkingDirectory::open(&folder.join("build")).unwrap()),
+            outputs: [output].into(),
+            key,
+            look: Digest::of(b"look"),
+            state: Mutex::new(State::Waiting),
+            fetched: Condvar::new(),
+        })
+    }
+
+    fn files(folder: &Path) -> usize {
+        std::fs::read_dir(folder.join("build")).unwrap().count()
+    }
+
+    #[test]
+    fn it_is_the_same_whether_a_helper_comes_or_not() {
+        for helped in [false, true] {
+            let scratch = tempfile::tempdir().unwrap();
+            let fetch = stored(scratch.path());
+            if helped {
+                fetch.help();
+                assert_eq!(files(scratch.path()), 1);
+            }
+            let found = Ahead { fetch: Arc::clone(&fetch) }.take().unwrap();
+            // Who comes late finds nothing to do.
+            fetch.help();
+            found.unwrap().finish().unwrap();
+            assert_eq!(std::fs::read(scratch.path().join("build/a.o")).unwrap(), OBJECT);
+            assert_eq!(files(scratch.path()), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_not_wanted_leaves_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let fetch = stored(scratch.path());
+        fetch.help();
+        drop(Ahead { fetch }.take());
+        assert_eq!(files(scratch.path()), 0);
+    }
+
+    #[test]
+    fn who_takes_it_waits_for_the_helper_that_has_begun() {
+        let scratch = tempfile::tempdir().unwrap();
+        let fetch = stored(scratch.path());
+        *lock(&fetch.state) = State::Running;
+        let ahead = Ahead { fetch: Arc::clone(&fetch) };
+        let taker = thread::spawn(move || ahead.take().is_some());
+        drop(Ending { fetch: &fetch, found: fetch.fetch() });
+        assert!(taker.join().unwrap());
+        // The helper had a fault: the result counts as missing.
+        *lock(&fetch.state) = State::Running;
+        let ahead = Ahead { fetch: Arc::clone(&fetch) };
+        let taker = thread::spawn(move || ahead.take().is_some());
+        drop(Ending { fetch: &fetch, found: None });
+        assert!(!taker.join().unwrap());
+    }
+}
