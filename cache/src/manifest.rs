@@ -145,18 +145,17 @@ impl<'a> Recorded<'a> {
                 return Err(Mismatch::Gone(path));
             }
         }
+        let mut places = Places::new(here);
         for (left, right) in &self.same_folders {
-            let id = |path| here.stat(path).map(|stat| (stat.st_dev, stat.st_ino));
-            match (id(left), id(right)) {
-                (Ok(left), Ok(right)) if left == right => {}
+            match (places.id(left), places.id(right)) {
+                (Some(left), Some(right)) if left == right => {}
                 _ => return Err(Mismatch::Changed(left)),
             }
         }
-        let mut asked = Asked::new(here);
-        self.check_search_folders(&mut asked)?;
+        self.check_search_folders(&mut places)?;
         for absent in &self.absent {
             let names = absent.names.iter().copied();
-            let found = asked.stat(absent.folder);
+            let found = places.stat(absent.folder);
             if !memo.all_absent(here, absent.folder, found, absent.set, names, now) {
                 return Err(Mismatch::Appeared(absent));
             }
@@ -165,10 +164,10 @@ impl<'a> Recorded<'a> {
     }
 
     /// Whether the same folders of the search path are the same, and no others.
-    fn check_search_folders(&'a self, asked: &mut Asked<'a>) -> Result<(), Mismatch<'a>> {
+    fn check_search_folders(&'a self, places: &mut Places<'a>) -> Result<(), Mismatch<'a>> {
         let mut ids = Vec::with_capacity(self.search_folders.len());
         for (index, (folder, first)) in self.search_folders.iter().enumerate() {
-            let Ok(stat) = asked.stat(folder) else { return Err(Mismatch::Gone(folder)) };
+            let Ok(stat) = places.stat(folder) else { return Err(Mismatch::Gone(folder)) };
             let id = (stat.st_dev, stat.st_ino);
             let now_first = ids.iter().position(|other| *other == id).unwrap_or(index);
             if now_first != *first as usize || !is_folder(stat) {
@@ -180,16 +179,21 @@ impl<'a> Recorded<'a> {
     }
 }
 
-/// What was found out about the folders of one check: many are on the search path, and had something
-/// absent from them, too.
-struct Asked<'a> {
+/// What the folders of one check lead to: many are on the search path, and had something absent from
+/// them, too.
+struct Places<'a> {
     here: &'a WorkingDirectory,
     folders: HashMap<&'a Path, io::Result<Stat>>,
 }
 
-impl<'a> Asked<'a> {
-    fn new(here: &'a WorkingDirectory) -> Asked<'a> {
-        Asked { here, folders: HashMap::new() }
+impl<'a> Places<'a> {
+    fn new(here: &'a WorkingDirectory) -> Places<'a> {
+        Places { here, folders: HashMap::new() }
+    }
+
+    /// Device and inode, where there is something.
+    fn id(&mut self, folder: &'a Path) -> Option<(u64, u64)> {
+        self.stat(folder).as_ref().ok().map(|stat| (stat.st_dev, stat.st_ino))
     }
 
     /// An empty path is the working directory.

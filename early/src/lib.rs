@@ -17,29 +17,14 @@
 // No loop becomes a call of `memcpy` or `strlen`.
 #![no_builtins]
 
-// The system calls are those of Linux on x86_64; elsewhere nothing is ever asked early.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod compiler;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod daemon;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod request;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod socket;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod syscalls;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod text;
+mod hit;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use request::request;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use socket::socket_path;
+pub use hit::{ask, request, socket_path};
 
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicI32, Ordering};
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-use text::Stack;
 
 /// The longest request in bytes; a longer one is left to the launcher.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -123,32 +108,5 @@ pub fn take_asked() -> Asked {
         NOT_ASKED => Asked::No,
         ASKED_IN_VAIN => Asked::InVain,
         descriptor => Asked::Yes(descriptor),
-    }
-}
-
-/// Asks the daemon, and ends the process where the answer is a hit that printed nothing.
-///
-/// # Safety
-/// `stack` is the stack pointer with which the kernel started the process.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub unsafe fn ask(stack: *const usize, names: &Names, scratch: &mut Scratch) {
-    // SAFETY: see the caller.
-    let stack = unsafe { Stack::new(stack) };
-    if let Some(asked) = try_ask(&stack, names, scratch) {
-        ASKED.store(asked, Ordering::Relaxed);
-    }
-}
-
-/// `None` where nothing was sent.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn try_ask(stack: &Stack, names: &Names, scratch: &mut Scratch) -> Option<i32> {
-    let frame = request::write(stack, names, scratch)?;
-    let socket = socket::address(&stack.environment(), names)?;
-    let daemon = daemon::Daemon::connect(&socket, names.silence_max)?;
-    daemon.send(frame)?;
-    match daemon.first_bytes(names.silent_hit) {
-        daemon::First::Same => syscalls::exit(0),
-        daemon::First::Other => Some(daemon.keep()),
-        daemon::First::Nothing => Some(ASKED_IN_VAIN),
     }
 }

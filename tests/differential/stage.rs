@@ -170,12 +170,9 @@ impl Stage {
             lines.sort_unstable();
             (status, stderr) = (Some(1), lines.join(&b'\n'));
         }
-        Result {
-            status,
-            stdout: without_random_names(output.stdout),
-            stderr,
-            files: survey(&self.shown(), &self.tree),
-        }
+        let mut files = survey(&self.shown(), &self.tree);
+        files.retain(|name, _| !is_left_by_clang(name));
+        Result { status, stdout: without_random_names(output.stdout), stderr, files }
     }
 
     fn command(&self, call: &Call, before: &[&Path]) -> Command {
@@ -195,6 +192,16 @@ impl Stage {
         }
         command
     }
+}
+
+/// Whether clang wrote its output under this name, and ended before it could be renamed or removed, as
+/// for a value that only LLVM finds wrong (llvm::sys::fs::createUniqueFile, "%%%%%%%%").
+fn is_left_by_clang(name: &str) -> bool {
+    let stem = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.'));
+    let digits = stem.and_then(|(stem, _)| stem.rsplit_once('-')).map(|(_, digits)| digits);
+    digits.is_some_and(|digits| {
+        digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// Without the temporary names of gcc (libiberty, make_temp_file) and clang, which the assembler's

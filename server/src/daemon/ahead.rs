@@ -40,6 +40,9 @@ enum State {
 impl Ahead {
     /// Asks for a result. `None` where no helper is free.
     pub fn ask(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit, key: Digest) -> Option<Ahead> {
+        if daemon.is_crowded() {
+            return None;
+        }
         let fetch = Arc::new(Fetch {
             cache: Arc::clone(cache),
             here: Arc::clone(&unit.here),

@@ -32,6 +32,8 @@ impl Help for Work {
 pub struct Helpers {
     state: Mutex<State>,
     threads: usize,
+    /// How many cores the daemon may use.
+    pub cores: usize,
     /// The processors that the daemon may use; `None` where the kernel does not tell.
     processors: Option<CpuSet>,
 }
@@ -54,7 +56,7 @@ impl Helpers {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let threads = (cores - 1).min(THREADS_MAX);
         let processors = rustix::thread::sched_getaffinity(None).ok();
-        let helpers = Arc::new(Helpers { state: Mutex::default(), threads, processors });
+        let helpers = Arc::new(Helpers { state: Mutex::default(), threads, cores, processors });
         for _ in 0..threads {
             let helpers = Arc::clone(&helpers);
             let builder = thread::Builder::new().stack_size(STACK_BYTES);
@@ -160,7 +162,8 @@ mod tests {
     /// With one thread, whatever the machine has.
     fn one_helper() -> Arc<Helpers> {
         let processors = rustix::thread::sched_getaffinity(None).ok();
-        let helpers = Arc::new(Helpers { state: Mutex::default(), threads: 1, processors });
+        let (threads, cores) = (1, 2);
+        let helpers = Arc::new(Helpers { state: Mutex::default(), threads, cores, processors });
         let own = Arc::clone(&helpers);
         thread::spawn(move || own.help());
         while helpers.lock().idle.is_empty() {

@@ -66,7 +66,9 @@ pub type Found = io::Result<Delivery>;
 pub fn load_result(daemon: &Daemon, cache: &Cache, unit: &Unit, key: Digest) -> Option<Found> {
     let stored = open_result(cache, key, unit.look)?;
     let delivery = Delivery::begin(&unit.here, stored, &unit.outputs);
-    if let Some(work) = delivery.as_ref().ok().and_then(Delivery::work_to_share) {
+    if !daemon.is_crowded()
+        && let Some(work) = delivery.as_ref().ok().and_then(Delivery::work_to_share)
+    {
         daemon.helpers.ask(work);
     }
     Some(delivery)

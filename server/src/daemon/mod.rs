@@ -158,6 +158,12 @@ impl Daemon {
         cache
     }
 
+    /// Whether each core has a call already: most likely it runs a compiler, and a helper there would be
+    /// waited for.
+    fn is_crowded(&self) -> bool {
+        self.activity.active.load(Ordering::Relaxed) >= self.helpers.cores
+    }
+
     /// From now on nobody finds this daemon; it ends when its last call is served.
     fn retire(&self) {
         if self.activity.retiring.swap(true, Ordering::SeqCst) {

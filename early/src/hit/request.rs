@@ -1,8 +1,9 @@
 //! The request, byte for byte as `server::launcher_protocol` encodes it.
 
-use crate::syscalls::{Statx, columns, group, stat, umask, working_directory};
-use crate::text::{Bytes, Environment, Stack, begins_with, plain_file_name, same};
-use crate::{Names, Path, Scratch, compiler};
+use super::compiler;
+use super::syscalls::{Statx, columns, group, stat, umask, working_directory};
+use super::text::{Bytes, Environment, Stack, begins_with, plain_file_name, same};
+use crate::{Names, Path, Scratch};
 use core::mem::MaybeUninit;
 
 /// The kind of a frame that asks for a compile.

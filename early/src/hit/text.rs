@@ -1,6 +1,6 @@
 //! Words as the kernel hands them over, and bytes that are put together.
 
-use crate::syscalls::copy;
+use super::syscalls::copy;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 

@@ -1,7 +1,7 @@
 //! One request to the daemon, and a look at its answer.
 
-use crate::socket::Address;
-use crate::syscalls;
+use super::socket::Address;
+use super::syscalls;
 
 /// The standard streams; a socket among them would be printed to.
 const STREAMS: usize = 3;
@@ -57,7 +57,7 @@ impl Daemon {
                 First::Nothing
             }
             Some(count) => match bytes.get(..count) {
-                Some(came) if crate::text::same(came, expected) => First::Same,
+                Some(came) if super::text::same(came, expected) => First::Same,
                 _ => First::Other,
             },
         }

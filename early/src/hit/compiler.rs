@@ -1,7 +1,7 @@
 //! Which file is the compiler, in the straight case; `find_compiler` of the launcher knows the others.
 
-use crate::syscalls::{Statx, read_link, stat};
-use crate::text::{Bytes, Environment, begins_with, file_name, has_slash, plain_file_name};
+use super::syscalls::{Statx, read_link, stat};
+use super::text::{Bytes, Environment, begins_with, file_name, has_slash, plain_file_name};
 use crate::{PATH_BYTES_MAX, Path, Paths};
 use core::mem::MaybeUninit;
 

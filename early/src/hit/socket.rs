@@ -1,8 +1,8 @@
 //! Where the daemon listens, as `config::paths::socket_path` says it.
 
+use super::syscalls::{Statx, stat, user};
+use super::text::{Bytes, Environment, Stack};
 use crate::Names;
-use crate::syscalls::{Statx, stat, user};
-use crate::text::{Bytes, Environment, Stack};
 use core::mem::MaybeUninit;
 
 /// `struct sockaddr_un` of linux/un.h: the family, and a path of 108 bytes.
