@@ -9,8 +9,8 @@ use cache::hasher::Digest;
 use cache::outputs::{Delivery, OutputFile};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// What is fetched ahead. Whoever asked for it takes it back, wanted or not: nothing of it is left when
-/// its launcher is released.
+/// What is fetched ahead. Whoever asked for it takes or discards it: nothing of it is left when its
+/// launcher is released.
 pub struct Ahead {
     fetch: Arc<Fetch>,
 }
@@ -72,6 +72,17 @@ impl Ahead {
                 State::Taken => return None,
             }
         }
+    }
+
+    /// Goes without it.
+    pub fn discard(self) {
+        let mut state = lock(&self.fetch.state);
+        if let State::Waiting = *state {
+            *state = State::Taken;
+            return;
+        }
+        drop(state);
+        drop(self.take());
     }
 }
 
@@ -174,11 +185,17 @@ mod tests {
 
     #[test]
     fn what_is_not_wanted_leaves_nothing() {
-        let scratch = tempfile::tempdir().unwrap();
-        let fetch = stored(scratch.path());
-        fetch.help();
-        drop(Ahead { fetch }.take());
-        assert_eq!(files(scratch.path()), 0);
+        for helped in [false, true] {
+            let scratch = tempfile::tempdir().unwrap();
+            let fetch = stored(scratch.path());
+            if helped {
+                fetch.help();
+                assert_eq!(files(scratch.path()), 1);
+            }
+            Ahead { fetch: Arc::clone(&fetch) }.discard();
+            fetch.help();
+            assert_eq!(files(scratch.path()), 0);
+        }
     }
 
     #[test]

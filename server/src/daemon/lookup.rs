@@ -51,7 +51,11 @@ impl Known {
             let ahead = early.then(|| Ahead::ask(daemon, cache, unit, recorded.key)).flatten();
             let unchanged = recorded.check(&daemon.memo, &unit.here, unit.now).is_ok();
             match ahead {
-                Some(ahead) => ahead.take().filter(|_| unchanged),
+                Some(ahead) if unchanged => ahead.take(),
+                Some(ahead) => {
+                    ahead.discard();
+                    None
+                }
                 None if unchanged => load_result(daemon, cache, unit, recorded.key),
                 None => None,
             }
