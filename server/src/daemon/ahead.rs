@@ -165,37 +165,37 @@ mod tests {
         std::fs::read_dir(folder.join("build")).unwrap().count()
     }
 
-    #[test]
-    fn it_is_the_same_whether_a_helper_comes_or_not() {
+    /// With a helper that is done before, and with one that comes too late.
+    fn each_way(judge: impl Fn(Ahead, &Fetch, &Path)) {
         for helped in [false, true] {
             let scratch = tempfile::tempdir().unwrap();
             let fetch = stored(scratch.path());
             if helped {
                 fetch.help();
-                assert_eq!(files(scratch.path()), 1);
             }
-            let found = Ahead { fetch: Arc::clone(&fetch) }.take().unwrap();
-            // Who comes late finds nothing to do.
-            fetch.help();
-            found.unwrap().finish().unwrap();
-            assert_eq!(std::fs::read(scratch.path().join("build/a.o")).unwrap(), OBJECT);
-            assert_eq!(files(scratch.path()), 1);
+            assert_eq!(files(scratch.path()), usize::from(helped));
+            judge(Ahead { fetch: Arc::clone(&fetch) }, &fetch, scratch.path());
         }
     }
 
     #[test]
-    fn what_is_not_wanted_leaves_nothing() {
-        for helped in [false, true] {
-            let scratch = tempfile::tempdir().unwrap();
-            let fetch = stored(scratch.path());
-            if helped {
-                fetch.help();
-                assert_eq!(files(scratch.path()), 1);
-            }
-            Ahead { fetch: Arc::clone(&fetch) }.discard();
+    fn it_is_the_same_whether_a_helper_comes_or_not() {
+        each_way(|ahead, fetch, folder| {
+            let found = ahead.take().unwrap();
             fetch.help();
-            assert_eq!(files(scratch.path()), 0);
-        }
+            found.unwrap().finish().unwrap();
+            assert_eq!(std::fs::read(folder.join("build/a.o")).unwrap(), OBJECT);
+            assert_eq!(files(folder), 1);
+        });
+    }
+
+    #[test]
+    fn what_is_not_wanted_leaves_nothing() {
+        each_way(|ahead, fetch, folder| {
+            ahead.discard();
+            fetch.help();
+            assert_eq!(files(folder), 0);
+        });
     }
 
     #[test]

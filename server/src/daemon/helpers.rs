@@ -31,7 +31,6 @@ impl Help for Work {
 /// The threads, and what they are asked for.
 pub struct Helpers {
     state: Mutex<State>,
-    threads: usize,
     /// How many cores the daemon may use.
     pub cores: usize,
     /// The processors that the daemon may use; `None` where the kernel does not tell.
@@ -54,10 +53,9 @@ impl Helpers {
     /// Starts one less than there are cores.
     pub fn start() -> Arc<Helpers> {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-        let threads = (cores - 1).min(THREADS_MAX);
         let processors = rustix::thread::sched_getaffinity(None).ok();
-        let helpers = Arc::new(Helpers { state: Mutex::default(), threads, cores, processors });
-        for _ in 0..threads {
+        let helpers = Arc::new(Helpers { state: Mutex::default(), cores, processors });
+        for _ in 0..(cores - 1).min(THREADS_MAX) {
             let helpers = Arc::clone(&helpers);
             let builder = thread::Builder::new().stack_size(STACK_BYTES);
             if let Err(error) = builder.spawn(move || helpers.help()) {
@@ -69,7 +67,7 @@ impl Helpers {
 
     /// Asks for help, now or soon.
     pub fn ask(&self, work: Arc<dyn Help>) {
-        if self.threads == 0 {
+        if self.cores == 1 {
             return;
         }
         let mut state = self.lock();
@@ -162,8 +160,7 @@ mod tests {
     /// With one thread, whatever the machine has.
     fn one_helper() -> Arc<Helpers> {
         let processors = rustix::thread::sched_getaffinity(None).ok();
-        let (threads, cores) = (1, 2);
-        let helpers = Arc::new(Helpers { state: Mutex::default(), threads, cores, processors });
+        let helpers = Arc::new(Helpers { state: Mutex::default(), cores: 2, processors });
         let own = Arc::clone(&helpers);
         thread::spawn(move || own.help());
         while helpers.lock().idle.is_empty() {
