@@ -99,7 +99,7 @@ impl Helpers {
     }
 
     /// Keeps a helper from the processor of this thread. Left to itself, Linux often wakes it there, in
-    /// this thread's place: it looks for an idle processor only where the load of all is low.
+    /// this thread's place, also where another processor is idle (seen with 6.18).
     fn send_elsewhere(&self, helper: &Helper) {
         let Some(mut elsewhere) = self.processors else { return };
         let here = rustix::thread::sched_getcpu();
