@@ -13,6 +13,7 @@ pub mod keys;
 mod text_file;
 mod toml_file;
 
+pub mod edit;
 mod load;
 pub mod paths;
 

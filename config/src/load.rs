@@ -110,6 +110,18 @@ impl Config {
     }
 }
 
+/// The settings file of this environment that a user may write: the one that is named, else the user's.
+pub(crate) fn users_file(environment: &Environment) -> Result<PathBuf, String> {
+    let lookups = Lookups::new(environment);
+    let files = files(Path::new("/"), &lookups).map_err(|problem| problem.to_string())?;
+    match files.paths.last() {
+        Some(path) if files.named || files.paths.len() > 1 => Ok(path.clone()),
+        _ => {
+            Err("there is no place for settings; set HOME, XDG_CONFIG_HOME or RCACHE_CONFIG".into())
+        }
+    }
+}
+
 impl Loaded {
     /// Whether these settings hold for another call too, as far as its variables decide that.
     pub fn holds_for(&self, environment: &Environment) -> bool {

@@ -19,7 +19,8 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     }
 }
 
-fn start() -> Outcome {
+/// Starts it where it is not up.
+pub fn start() -> Outcome {
     let answer = super::ask(json!({ "command": "status" }), true)?;
     screen::print(&headline(&answer));
     Ok(ExitCode::SUCCESS)
@@ -28,7 +29,8 @@ fn start() -> Outcome {
 /// A daemon that has nothing to do but write what it still remembers ends sooner than this.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-fn stop() -> Outcome {
+/// Ends it, and waits until it has written what it remembers.
+pub fn stop() -> Outcome {
     super::settings()?;
     let process = match client::ask(json!({ "command": "status" }), false) {
         Ok(status) => number(&status, "/pid"),

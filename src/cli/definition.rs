@@ -19,6 +19,7 @@ pub const SUBCOMMANDS: &[&str] = &[
     "worker",
     "hosts",
     "explain",
+    "import-ccache",
     "link",
     "doctor",
     "top",
@@ -43,6 +44,7 @@ Examples:
   rcache top                              watch a build
   rcache demo                             see it work on this machine, with figures
 
+ccache's words work too: `rcache -s`, `-z`, `-C`, `-c`, `-p`, `-M SIZE`, `-F N`, `-o KEY=VALUE`, `-k KEY`.
 rcache never fails a build that would have succeeded without it. `rcache -- COMPILER …` serves a
 compiler whose name is a subcommand's. Settings: `rcache config --help`.";
 
@@ -62,6 +64,7 @@ pub fn command() -> Command {
             worker(),
             hosts(),
             explain(),
+            import_ccache(),
             link(),
             doctor(),
             top(),
@@ -317,6 +320,20 @@ fn explain() -> Command {
         )
         .after_help(
             "Nothing is compiled.\n\nExample:\n  rcache explain g++ -O2 -c widget.cc -o widget.o",
+        )
+}
+
+fn import_ccache() -> Command {
+    plain("import-ccache", "Print an rcache.toml made from ccache.conf")
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("A ccache.conf [default: the one that ccache would read]"),
+        )
+        .after_help(
+            "What has no counterpart stands there as a comment with the reason.\n\n\
+             Example:\n  rcache import-ccache > ~/.config/rcache/rcache.toml",
         )
 }
 

@@ -3,12 +3,14 @@
 mod definition;
 mod screen;
 
+mod ccache_words;
 mod completions;
 mod daemon;
 mod demo;
 mod doctor;
 mod explain;
 mod hosts;
+mod import_ccache;
 mod link;
 mod settings;
 mod signals;
@@ -37,6 +39,9 @@ pub fn is_subcommand(word: &OsStr) -> bool {
 
 /// Runs a subcommand. `arguments` are the words after the program's name.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    if arguments.first().is_some_and(|word| ccache_words::is_one(word)) {
+        return end(ccache_words::run(&arguments));
+    }
     let words = std::iter::once(OsString::from("rcache")).chain(arguments);
     let matches = match definition::command().try_get_matches_from(words) {
         Ok(matches) => matches,
@@ -59,6 +64,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "worker" => worker::run(options),
         "hosts" => hosts::run(options),
         "explain" => explain::run(options),
+        "import-ccache" => import_ccache::run(options),
         "link" => link::run(options),
         "doctor" => doctor::run(),
         "top" => top::run(options),
@@ -66,6 +72,10 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "completions" => completions::completions(options),
         _ => completions::man(options),
     };
+    end(outcome)
+}
+
+fn end(outcome: Outcome) -> ExitCode {
     outcome.unwrap_or_else(|text| {
         eprintln!("rcache: {text}");
         ExitCode::FAILURE

@@ -8,9 +8,18 @@ use std::process::ExitCode;
 
 /// Shows the settings, also when something is wrong with them; then the exit status is 1.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
+    print(options.get_flag("json"))
+}
+
+/// Shows them for a person.
+pub fn show() -> Outcome {
+    print(false)
+}
+
+fn print(in_json: bool) -> Outcome {
     let environment = Environment::of_this_process();
     let loaded = Config::load(&environment);
-    match options.get_flag("json") {
+    match in_json {
         true => screen::print_json(&as_json(&loaded.rows())),
         false => {
             screen::print(&render(&loaded.rows(), Style::of_stdout()));

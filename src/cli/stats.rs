@@ -9,16 +9,20 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Shows the counters since the last `rcache zero`.
+/// Shows the counters since the last `rcache zero`, as `options` say.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
-    let answer = ask(json!({ "command": "stats" }), true)?;
-    match options.get_flag("json") {
-        true => screen::print_json(&answer),
-        false => {
-            let now = screen::now_unix_seconds();
-            screen::print(&render(&answer, now, Style::of_stdout()));
-        }
+    if !options.get_flag("json") {
+        return show();
     }
+    screen::print_json(&ask(json!({ "command": "stats" }), true)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows them for a person.
+pub fn show() -> Outcome {
+    let answer = ask(json!({ "command": "stats" }), true)?;
+    let now = screen::now_unix_seconds();
+    screen::print(&render(&answer, now, Style::of_stdout()));
     Ok(ExitCode::SUCCESS)
 }
 

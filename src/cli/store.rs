@@ -23,6 +23,11 @@ pub fn clear() -> Outcome {
 pub fn trim(options: &clap::ArgMatches) -> Outcome {
     let size = options.get_one::<ByteSize>("max-size").map(|size| size.0);
     let age = options.get_one::<Span>("older-than").map(|age| age.0.as_secs());
+    trim_to(size, age)
+}
+
+/// Removes results down to a size in bytes, and those that were not used for `age` seconds.
+pub fn trim_to(size: Option<u64>, age: Option<u64>) -> Outcome {
     // Without a limit of its own, it is the setting's that counts.
     let size = match (size, age) {
         (None, None) => Some(super::settings()?.config.max_size_bytes).filter(|size| *size > 0),

@@ -259,3 +259,45 @@ fn log_file_tells_each_calls_end() {
         assert!(text.contains(name), "{name} in {text}");
     }
 }
+
+#[test]
+fn ccaches_words_do_the_same() {
+    let (project, cache) = (project(), Cache::new());
+    check(&project, &cache, "gcc -c a.c");
+    assert!(cache.rcache("-s").success().out().contains("misses"));
+    assert!(cache.rcache("-sv").success().out().contains("misses"));
+    let raw = cache.rcache("--print-stats").success().out();
+    assert!(raw.lines().any(|line| line == "cache_miss\t1"), "{raw}");
+    cache.rcache("-zs").success();
+    assert_eq!(cache.stats().get("cache_miss"), 0);
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "direct_cache_hit");
+    cache.rcache("-M 7G").success();
+    cache.rcache("-F77").success();
+    cache.rcache("--set-config=compression=false").success();
+    let file = cache.root().join("config/rcache/rcache.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "max_size = \"7G\"\nmax_files = 77\ncompression = false\n");
+    assert_eq!(cache.rcache("-k max_files").success().out(), "77\n");
+    assert!(cache.rcache("-p").success().out().contains("7"));
+    cache.rcache("-c").success();
+    cache.rcache("-C").success();
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "cache_miss");
+    let told = cache.rcache("--recompress 3");
+    assert!(!told.ok() && told.err().contains("compression_level"), "{told:?}");
+    for wrong in ["-M", "-M big", "-o max_size", "-k nothing", "-sQ"] {
+        assert!(!cache.rcache(wrong).ok(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_ccache_conf_becomes_an_rcache_toml() {
+    let cache = Cache::new();
+    let conf = cache.root().join("ccache.conf");
+    std::fs::write(&conf, "max_size = 9G\nhard_link = true\n").unwrap();
+    let toml = cache.rcache(&format!("import-ccache {}", conf.display())).success().out();
+    assert!(toml.contains("\nmax_size = \"9G\"\n# hard_link = true: "), "{toml}");
+    std::fs::create_dir_all(cache.root().join("config/rcache")).unwrap();
+    std::fs::write(cache.root().join("config/rcache/rcache.toml"), toml).unwrap();
+    assert_eq!(cache.rcache("-k max_size").success().out(), "9.0G\n");
+    assert!(!cache.rcache("import-ccache /no/such/file").ok());
+}
