@@ -216,6 +216,12 @@ impl Invocation {
         [self.words(|role| matches!(role, Role::Search | Role::Target)), standard].concat()
     }
 
+    /// All words of the call that the question for the search path can hold, for compilers that do not
+    /// take the few of [`Invocation::search_arguments`] alone.
+    pub fn all_search_arguments(&self) -> Vec<OsString> {
+        self.words(|role| matches!(role, Role::Search | Role::Target | Role::Key))
+    }
+
     /// The words that decide which tools run and for which machine, to be followed by
     /// `-### -c -x LANGUAGE /dev/null`.
     pub fn target_arguments(&self) -> Vec<OsString> {

@@ -27,6 +27,9 @@ const KNOWN_MAX: usize = 500;
 /// Different sets of search options; a large build has some hundreds.
 const SEARCH_PATHS_MAX: usize = 5_000;
 
+/// How much of a compiler's complaint is shown.
+const COMPLAINT_CHARS_MAX: usize = 200;
+
 /// Variables that change which programs a driver runs, and with which libraries.
 const DECIDING: [&str; 6] =
     ["PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD"];
@@ -38,7 +41,8 @@ const PLAIN_LOCALE: &[u8] = b"LC_ALL=C";
 #[derive(Default)]
 pub struct Compilers {
     known: Mutex<HashMap<Question, Arc<Compiler>>>,
-    search_paths: Mutex<HashMap<SearchQuestion, Arc<SearchPath>>>,
+    /// `None` where the compiler does not answer: more of the call's words must be asked.
+    search_paths: Mutex<HashMap<SearchQuestion, Option<Arc<SearchPath>>>>,
     /// A build starts with many calls that ask the same.
     probing: InFlight,
 }
@@ -130,7 +134,7 @@ impl Compilers {
             return Ok(compiler);
         }
         let compiler = Arc::new(probe(&question, asker)?);
-        remember(&self.known, question, &compiler, KNOWN_MAX);
+        remember(&self.known, question, Arc::clone(&compiler), KNOWN_MAX);
         turn.done();
         Ok(compiler)
     }
@@ -165,14 +169,34 @@ impl Compilers {
         }
     }
 
-    /// Where the compiler searches for headers when it is called with `arguments`.
+    /// Where the compiler searches for headers: the first of these sets of words that it takes decides.
+    /// Few words are known for many calls; but some are an error without others (`-mcmodel=kernel`
+    /// wants `-fno-pie`, `-fsanitize=cfi` wants `-flto`).
     pub fn search_path(
+        &self,
+        driver: &Path,
+        compiler: &Compiler,
+        sets_of_words: impl IntoIterator<Item = Vec<OsString>>,
+        asker: &mut Asker,
+    ) -> Result<Arc<SearchPath>, Unidentified> {
+        let mut complaint = String::new();
+        for words in sets_of_words {
+            match self.ask_for_search_path(driver, compiler, words, asker)? {
+                Answer::Found(search) => return Ok(search),
+                Answer::None(why) => complaint = why,
+            }
+        }
+        let why = format!("names no search path: {complaint}");
+        Err(cannot_probe(driver, &why))
+    }
+
+    fn ask_for_search_path(
         &self,
         driver: &Path,
         compiler: &Compiler,
         arguments: Vec<OsString>,
         asker: &mut Asker,
-    ) -> Result<Arc<SearchPath>, Unidentified> {
+    ) -> Result<Answer, Unidentified> {
         let mut all = Vec::new();
         for (name, value) in asker.environment.iter() {
             if environment::counts(name.as_bytes()) {
@@ -185,9 +209,9 @@ impl Compilers {
             working_directory: asker.here.id,
             variables: all,
         };
-        let find_known = || {
-            let known = lock(&self.search_paths).get(&question).cloned()?;
-            known.is_current(asker.here).then_some(known)
+        let find_known = || match lock(&self.search_paths).get(&question).cloned()? {
+            Some(known) => known.is_current(asker.here).then_some(Answer::Found(known)),
+            None => Some(Answer::None(String::new())),
         };
         if let Some(known) = find_known() {
             return Ok(known);
@@ -200,31 +224,46 @@ impl Compilers {
         let arguments = words.chain([b"-E".into(), b"-v".into(), b"/dev/null".into()]).collect();
         let probed = asker.prober.probe(probe_run(driver, arguments))?;
         let parsed = (probed.status == 0).then(|| SearchPath::parse(&probed.stderr)).flatten();
-        let Some(search) = parsed else {
-            return Err(cannot_probe(driver, "does not say where it searches for headers"));
-        };
-        let search = Arc::new(search);
-        remember(&self.search_paths, question, &search, SEARCH_PATHS_MAX);
+        let search = parsed.map(Arc::new);
+        remember(&self.search_paths, question, search.clone(), SEARCH_PATHS_MAX);
         turn.done();
-        Ok(search)
+        Ok(search.map_or_else(|| Answer::None(complaint(&probed.stderr)), Answer::Found))
     }
+}
+
+/// Why a program did not say which compiler it is: it complains of the call's words, or is none.
+fn no_banner(stderr: &[u8]) -> String {
+    match complaint(stderr) {
+        said if said.contains("error") => format!("says: {said}"),
+        _ => "is neither gcc nor clang".to_owned(),
+    }
+}
+
+/// What a compiler says of its search path.
+enum Answer {
+    Found(Arc<SearchPath>),
+    /// It complains of these words; empty where that was asked before.
+    None(String),
+}
+
+/// The line of a compiler's output that says what is wrong.
+fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines().find(|line| line.contains("error")).or_else(|| lines().next_back());
+    line.unwrap_or_default().chars().take(COMPLAINT_CHARS_MAX).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
-fn remember<K: Eq + Hash, V>(
-    known: &Mutex<HashMap<K, Arc<V>>>,
-    key: K,
-    value: &Arc<V>,
-    count_max: usize,
-) {
+fn remember<K: Eq + Hash, V>(known: &Mutex<HashMap<K, V>>, key: K, value: V, count_max: usize) {
     let mut known = lock(known);
     if known.len() >= count_max {
         known.clear();
     }
-    known.insert(key, Arc::clone(value));
+    known.insert(key, value);
 }
 
 fn hash_variables(hasher: &mut KeyHasher, variables: &[(OsString, OsString)]) {
@@ -285,7 +324,7 @@ fn probe(question: &Question, asker: &mut Asker) -> Result<Compiler, Unidentifie
     let arguments = words.chain(rest.map(|word| word.into())).collect();
     let probed = asker.prober.probe(probe_run(driver, arguments))?;
     let Some(banner) = Banner::parse(&probed.stderr) else {
-        return Err(cannot_probe(driver, "is neither gcc nor clang"));
+        return Err(cannot_probe(driver, &no_banner(&probed.stderr)));
     };
     let mut files = vec![driver.clone()];
     let mut absent = Vec::new();

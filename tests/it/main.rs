@@ -21,6 +21,7 @@ mod launcher;
 mod lifecycle;
 mod manifests;
 mod nodes;
+mod options;
 mod projects;
 mod race;
 mod remote;

@@ -44,7 +44,8 @@ pub(super) fn parse(stderr_of_v: &[u8]) -> Option<SearchPath> {
         }
         if line == END {
             add_hidden(named, &mut found);
-            return (part == Part::Angle).then_some(found);
+            // Where there is no folder at all, clang does not begin the second list.
+            return (part != Part::Before).then_some(found);
         }
         match part {
             Part::Before if line == QUOTE_LIST => part = Part::Quote,

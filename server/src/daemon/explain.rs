@@ -4,7 +4,7 @@ use super::compilers::Stop;
 use super::conversation::Conversation;
 use super::lookup::{self, Known};
 use super::unit::{Call, Unit};
-use super::{Cache, Daemon, elsewhere};
+use super::{Cache, Daemon, elsewhere, remember};
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::entry::PartKind;
 use cache::hasher::Digest;
@@ -51,8 +51,10 @@ pub fn explain(
     if config.disable {
         return Ok(verdict(Counter::Disabled.name(), vec!["`disable` is set".to_owned()]));
     }
-    match Unit::understand(daemon, conversation, &call, config) {
-        Ok(unit) => Ok(explain_unit(daemon, &cache, &unit)),
+    let foretold = Unit::understand(daemon, conversation, &call, config)
+        .and_then(|unit| explain_unit(daemon, conversation, &cache, &unit));
+    match foretold {
+        Ok(verdict) => Ok(verdict),
         Err(Stop::Uncacheable(reason)) => {
             let detail = Some(reason.detail).filter(|detail| !detail.is_empty());
             Ok(verdict(reason.counter.name(), detail.into_iter().collect()))
@@ -66,12 +68,19 @@ fn verdict(name: &str, reasons: Vec<String>) -> Value {
     json!({ "verdict": name, "reasons": reasons })
 }
 
-fn explain_unit(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> Value {
+fn explain_unit(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Arc<Cache>,
+    unit: &Unit,
+) -> Result<Value, Stop> {
     let (known, found) = lookup::direct(daemon, cache, unit);
     if found.is_some() {
         let reason = "the source, and every file that it read or missed, are as they were";
-        return verdict(Counter::DirectCacheHit.name(), vec![reason.to_owned()]);
+        return Ok(verdict(Counter::DirectCacheHit.name(), vec![reason.to_owned()]));
     }
+    // A compile would ask, too; without an answer nothing is stored.
+    remember::search_path(daemon, conversation, unit)?;
     let mut reasons = Vec::new();
     if known.needs_text {
         reasons.push(
@@ -88,7 +97,7 @@ fn explain_unit(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> Value {
     }
     reasons.truncate(REASONS_MAX);
     reasons.extend(elsewhere::outlook(daemon, unit));
-    verdict(Counter::CacheMiss.name(), reasons)
+    Ok(verdict(Counter::CacheMiss.name(), reasons))
 }
 
 /// The same call was seen, with other headers.

@@ -12,6 +12,7 @@ use cache::entry::{Entry, Part, PartKind};
 use cache::facts;
 use cache::file_memo::{Presence, Stamp};
 use cache::hasher::Digest;
+use cache::invocation::Invocation;
 use cache::key;
 use cache::manifest::{Manifest, Recorded, group_absent};
 use cache::outcome::{Counter, Uncacheable};
@@ -44,10 +45,10 @@ pub fn search_path(
         memo: &daemon.memo,
         now: unit.now,
     };
-    let mut arguments = unit.invocation.search_arguments();
-    arguments.extend(["-x".into(), language.name().into()]);
+    let words = [Invocation::search_arguments, Invocation::all_search_arguments]
+        .map(|words| [words(&unit.invocation), vec!["-x".into(), language.name().into()]].concat());
     let driver = &unit.call.compiler;
-    Ok(Some(daemon.compilers.search_path(driver, &unit.compiler, arguments, &mut asker)?))
+    Ok(Some(daemon.compilers.search_path(driver, &unit.compiler, words, &mut asker)?))
 }
 
 /// Why the manifest cannot lead to a result.
