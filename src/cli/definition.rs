@@ -51,7 +51,8 @@ compiler whose name is a subcommand's. Settings: `rcache config --help`.";
 /// The whole command line.
 pub fn command() -> Command {
     Command::new("rcache")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(super::version::LINE)
+        .long_version(super::version::LONG)
         .about("A compiler cache for C and C++, with remote compiles on distcc hosts and its own workers")
         .override_usage("rcache COMPILER ARGUMENT…\n       rcache SUBCOMMAND [OPTIONS]")
         .after_help(EXAMPLES)
@@ -352,10 +353,22 @@ fn link() -> Command {
 }
 
 fn doctor() -> Command {
-    plain("doctor", "Check the set-up and say what to do about what is wrong").after_help(
-        "It asks each host which compilers it has. The exit status is 1 when something is wrong; what \
-         works, but\nnot as well as it could, is a warning.",
-    )
+    plain("doctor", "Check the set-up and say what to do about what is wrong")
+        .arg(
+            Arg::new("report")
+                .long("report")
+                .value_name("FILE")
+                .num_args(0..=1)
+                .value_parser(value_parser!(PathBuf))
+                .help(
+                    "Write one file to attach to a bug report, without secrets and names \
+                     [default: rcache-report.txt]",
+                ),
+        )
+        .after_help(
+            "It asks each host which compilers it has. The exit status is 1 when something is wrong; what \
+             works, but\nnot as well as it could, is a warning.",
+        )
 }
 
 fn top() -> Command {

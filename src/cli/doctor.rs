@@ -2,16 +2,17 @@
 
 mod checks;
 mod cluster;
+mod report;
 
 use super::screen::{self, Paint, Style};
 use super::{Outcome, describe};
 use config::{Config, Environment};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs every check; the exit status is 1 when one of them fails.
-pub fn run() -> Outcome {
+pub fn run(options: &clap::ArgMatches) -> Outcome {
     let environment = Environment::of_this_process();
     let loaded = Config::load(&environment);
     let user = rustix::process::getuid().as_raw();
@@ -22,10 +23,12 @@ pub fn run() -> Outcome {
     findings
         .push(checks::runtime_folder(folder, config::paths::prepare_runtime_folder(folder, user)));
     let status = server::client::ask(json!({ "command": "status" }), true);
-    findings.push(checks::daemon(status.map_err(|error| describe(&error))));
+    let status = status.map_err(|error| describe(&error));
+    findings.push(checks::daemon(status.clone()));
     findings.extend(checks::cache_folder(&loaded.config));
     let stats = server::client::ask(json!({ "command": "stats" }), true);
-    findings.extend(checks::verification(&loaded.config, stats.ok().as_ref()));
+    let stats = stats.map_err(|error| describe(&error));
+    findings.extend(checks::verification(&loaded.config, stats.as_ref().ok()));
     findings.extend(checks::compilers(&crate::find_compiler::search_path()));
 
     let asked = server::client::ask(json!({ "command": "hosts" }), true);
@@ -33,6 +36,13 @@ pub fn run() -> Outcome {
     findings.extend(cluster::cluster(&loaded, &environment, asked));
 
     screen::print(&render(&findings, Style::of_stdout()));
+    if options.contains_id("report") {
+        let named = options.get_one::<PathBuf>("report").cloned();
+        let path = named.unwrap_or_else(report::default_path);
+        let findings = render(&findings, Style::Plain);
+        let parts = report::Parts { findings, loaded: &loaded, status, stats };
+        screen::print(&report::write(&path, &parts, &environment)?);
+    }
     match findings.iter().any(|finding| finding.grade == Grade::Fail) {
         true => Ok(ExitCode::FAILURE),
         false => Ok(ExitCode::SUCCESS),

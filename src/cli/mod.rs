@@ -18,6 +18,7 @@ mod stats;
 mod store;
 mod top;
 mod verify;
+mod version;
 mod worker;
 
 use config::{Config, Environment, Loaded};
@@ -66,7 +67,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "explain" => explain::run(options),
         "import-ccache" => import_ccache::run(options),
         "link" => link::run(options),
-        "doctor" => doctor::run(),
+        "doctor" => doctor::run(options),
         "top" => top::run(options),
         "demo" => demo::run(),
         "completions" => completions::completions(options),

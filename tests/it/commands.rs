@@ -207,10 +207,35 @@ fn doctor_finds_a_healthy_and_a_sick_set_up() {
 }
 
 #[test]
+fn a_report_tells_all_but_secrets_and_names() {
+    let cache = Cache::new()
+        .with("RCACHE_HOSTS", "build-seven.example/4 127.0.0.1:9/2")
+        .with("CI_JOB_TOKEN", "glpat-abcdef")
+        .with("RCACHE_NAMESPACE", "glpat-abcdef");
+    let file = cache.root().join("report.txt");
+    let told = cache.rcache(&format!("doctor --report {}", file.display())).out();
+    assert!(told.contains("Removed from it: ") && told.contains("report.txt"), "{told}");
+    let report = std::fs::read_to_string(&file).unwrap();
+    for word in ["== machine", "== settings", "max_size = 5.0G", "\"counters\"", "HOST"] {
+        assert!(report.contains(word), "{word} in {report}");
+    }
+    for name in ["glpat-abcdef", "build-seven"] {
+        assert!(!report.contains(name), "{name} in {report}");
+    }
+    let again = cache.rcache(&format!("doctor --report {}", file.display()));
+    assert!(
+        !again.ok() && again.err().contains("is not there"),
+        "no file is overwritten: {again:?}"
+    );
+}
+
+#[test]
 fn version_help_and_wrong_words() {
     let cache = Cache::new();
     let version = cache.rcache("--version").success().out();
     assert!(version.starts_with("rcache ") && version.contains(env!("CARGO_PKG_VERSION")));
+    assert!(version.contains("target: ") && version.contains("features: "), "{version}");
+    assert_eq!(cache.rcache("-V").success().out().lines().count(), 1);
     let help = cache.rcache("--help").success().out();
     for word in [
         "stats", "zero", "clear", "trim", "verify", "config", "daemon", "explain", "link", "doctor",

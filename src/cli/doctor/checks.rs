@@ -259,14 +259,16 @@ fn clock(modified: SystemTime, now: SystemTime) -> Finding {
     }
 }
 
-struct Filesystem {
-    name: &'static str,
+/// A kind of filesystem.
+pub struct Filesystem {
+    /// As people call it.
+    pub name: &'static str,
     /// Other machines may write there.
     is_shared: bool,
 }
 
 /// The kind of a filesystem by its number (statfs(2), linux/magic.h).
-fn filesystem(number: u32) -> Filesystem {
+pub fn filesystem(number: u32) -> Filesystem {
     let (name, is_shared) = match number {
         0xef53 => ("ext4", false),
         0x0102_1994 => ("tmpfs (gone after a restart)", false),
