@@ -2,13 +2,15 @@
 
 use crate::find_compiler;
 use early::Asked;
+use rustix::io::Errno;
 use server::client::{self, Connection};
+use server::inherited;
 use server::launcher_protocol::{self, BUILD, Terminal, ToDaemon, ToLauncher};
 use server::program::{self, INSIDE_VARIABLE, Ran};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -18,6 +20,9 @@ const NOT_FOUND_STATUS: u8 = 127;
 
 /// What a shell answers when a command cannot be executed.
 const NOT_EXECUTABLE_STATUS: u8 = 126;
+
+/// Of what a compiler printed, at one time.
+const COPIED_BYTES: usize = 16 << 10;
 
 /// What a request is made of, for those who make it before the C library is there.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -63,11 +68,16 @@ pub fn compile(name: &OsStr, arguments: &[OsString]) -> u8 {
     if outer.is_some() {
         return call.exec();
     }
+    if inherited::lacks_output_stream() {
+        note_passed_through();
+        return call.exec();
+    }
     match call.converse() {
-        Ending::Status(status, mut streams) => {
-            streams.print();
-            end_like(status)
-        }
+        Ending::Status(status, mut streams) => match streams.print() {
+            Ok(()) => end_like(status),
+            // A pipe that nobody reads, a full disk: each compiler has its own end for that.
+            Err(_) => call.exec(),
+        },
         Ending::StepAside => call.exec(),
     }
 }
@@ -176,11 +186,13 @@ impl Call<'_> {
         // up in PATH to find what belongs to them: it must not lead them to a wrapper there.
         let typed = find_compiler::is_first(self.name, &self.compiler);
         let first_word = if typed { self.name } else { self.compiler.as_os_str() };
-        let error = Command::new(&self.compiler)
+        let mut command = Command::new(&self.compiler);
+        command
             .arg0(first_word)
             .args(self.arguments)
-            .env(INSIDE_VARIABLE, program::inside(self.compiler.as_os_str()))
-            .exec();
+            .env(INSIDE_VARIABLE, program::inside(self.compiler.as_os_str()));
+        inherited::hand_on(&mut command);
+        let error = command.exec();
         eprintln!("rcache: {}: {error}", self.compiler.display());
         match error.kind() {
             io::ErrorKind::NotFound => NOT_FOUND_STATUS,
@@ -190,22 +202,36 @@ impl Call<'_> {
 }
 
 impl Streams {
-    /// Nobody can be told when a stream is closed; the status still says how the compile went.
-    fn print(&mut self) {
+    /// std's standard output would set up a buffer.
+    fn print(&mut self) -> io::Result<()> {
+        let (to_stdout, to_stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
         match self {
-            // std's standard output sets up a buffer, which a silent hit need not pay for.
             Streams::Bytes(stdout, stderr) => {
-                if !stdout.is_empty() {
-                    let _ = io::stdout().write_all(stdout).and_then(|()| io::stdout().flush());
-                }
-                let _ = io::stderr().write_all(stderr);
+                write_all(to_stdout, stdout)?;
+                write_all(to_stderr, stderr)
             }
             Streams::Files(stdout, stderr) => {
-                let _ = copy_from_start(stdout, &mut io::stdout());
-                let _ = copy_from_start(stderr, &mut io::stderr());
+                copy_from_start(stdout, to_stdout)?;
+                copy_from_start(stderr, to_stderr)
             }
         }
     }
+}
+
+/// Others who have the same terminal or pipe may have told it not to block.
+fn write_all(stream: BorrowedFd, mut bytes: &[u8]) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    while !bytes.is_empty() {
+        match rustix::io::write(stream, bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let _ = poll(&mut [PollFd::from_borrowed_fd(stream, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// The daemon counts the bytes of this file when it is there again.
@@ -216,10 +242,15 @@ fn note_passed_through() {
     let _ = file.and_then(|mut file| file.write_all(b"."));
 }
 
-fn copy_from_start(file: &mut File, stream: &mut impl Write) -> io::Result<()> {
+fn copy_from_start(file: &mut File, stream: BorrowedFd) -> io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
-    io::copy(file, stream)?;
-    stream.flush()
+    let mut block = [0; COPIED_BYTES];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(()),
+            count => write_all(stream, &block[..count])?,
+        }
+    }
 }
 
 fn terminal() -> Terminal {
@@ -237,9 +268,13 @@ fn terminal() -> Terminal {
 fn end_like(status: i32) -> u8 {
     let status = ExitStatus::from_raw(status);
     if let Some(signal) = status.signal() {
-        // SAFETY: both calls take plain numbers.
+        // SAFETY: the set is plain data that is filled before it is read; the others take numbers.
         unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, signal);
             libc::signal(signal, libc::SIG_DFL);
+            libc::sigprocmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
             libc::raise(signal);
         }
     }

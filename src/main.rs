@@ -48,30 +48,14 @@ unsafe extern "C" fn rcache_start() -> ! {
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
 extern "C" fn main(_count: libc::c_int, _words: *const *const libc::c_char) -> libc::c_int {
-    prepare_streams();
+    server::inherited::take_over();
     std::process::exit(catch_unwind(role).map_or(PANICKED_STATUS, i32::from))
 }
 
 #[cfg(test)]
 fn main() {
-    prepare_streams();
+    server::inherited::take_over();
     std::process::exit(catch_unwind(role).map_or(PANICKED_STATUS, i32::from));
-}
-
-/// What of std's start matters here: a standard stream that is closed must not become the socket,
-/// and a closed pipe is an error to handle, not an end.
-fn prepare_streams() {
-    let closed = |stream: &libc::c_int| {
-        // SAFETY: it only asks for the flags of a descriptor, which may be closed.
-        unsafe { libc::fcntl(*stream, libc::F_GETFD) < 0 }
-    };
-    // The lowest free number is taken, so they are filled in order.
-    for _ in (0..=2).filter(closed) {
-        // SAFETY: the path is a C string.
-        unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
-    }
-    // SAFETY: no handler of ours is involved.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// std does not give the number back.

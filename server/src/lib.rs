@@ -9,6 +9,7 @@ pub mod program;
 
 pub mod compilers;
 mod in_flight;
+pub mod inherited;
 mod log;
 
 pub mod daemon;

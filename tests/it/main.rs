@@ -30,6 +30,7 @@ mod remote_options;
 mod same_as_compiler;
 mod search_folders;
 mod store;
+mod surroundings;
 mod top;
 mod traps;
 mod verify;

@@ -126,15 +126,18 @@ fn share_memory_between_threads() {
 fn start_log(config: &Config, mode: Mode) {
     let level = crate::log::level(config.log_level);
     let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_target(false);
-    let file = config
-        .log_file
-        .as_ref()
-        .and_then(|path| OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok());
+    let file = config.log_file.as_ref().and_then(|path| open_log(path).ok());
     match file {
         Some(file) => log.with_writer(Mutex::new(file)).init(),
         None if mode == Mode::Foreground => log.with_writer(io::stderr).init(),
         None => {}
     }
+}
+
+/// It may be a terminal, which is not to become the daemon's own, or a pipe that nobody reads.
+fn open_log(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path)
 }
 
 enum Ownership {

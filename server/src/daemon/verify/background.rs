@@ -5,7 +5,7 @@ use crate::compilers::{Probed, Prober};
 use crate::daemon::conversation::read_all;
 use crate::daemon::unit::{Call, Unit};
 use crate::launcher_protocol::{Caller, Run};
-use crate::program::{INSIDE_VARIABLE, PseudoTerminal};
+use crate::program::{End, INSIDE_VARIABLE, PseudoTerminal};
 use cache::file_memo::WorkingDirectory;
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -81,8 +81,8 @@ impl<'a> Background<'a> {
         drop(command);
         let status = std::thread::scope(|scope| {
             if let Some(terminal) = terminal {
-                let stderr = &mut stderr;
-                scope.spawn(move || terminal.copy_to(stderr));
+                let (end, stderr) = (End::of(&child), &mut stderr);
+                scope.spawn(move || terminal.copy_until_end(&end, stderr));
             }
             self.watch(child)
         })?;
