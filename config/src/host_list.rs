@@ -2,7 +2,7 @@
 
 use crate::error::nearest;
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The most hosts of one list. The scheduler looks at each for every compile.
 pub const HOSTS_MAX: usize = 1_000;
@@ -92,6 +92,13 @@ impl HostList {
         *self == HostList::default()
     }
 
+    /// Names this machine alone, and says nothing else: no slots, no port, no option. So it is in
+    /// the list that distcc's packages bring along.
+    pub fn is_plain_loopback(&self) -> bool {
+        let options = self.randomize || self.local_slots.or(self.local_slots_cpp).is_some();
+        !options && !self.hosts.is_empty() && self.hosts.iter().all(Host::is_plain_loopback)
+    }
+
     /// The words that give this list again, the options first.
     pub fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
@@ -165,6 +172,16 @@ impl Host {
                 let down = if *down { ",down" } else { "" };
                 format!("{}{port}{}{lzo}{down}", bracketed(name), slash(*slots, SLOTS))
             }
+        }
+    }
+
+    fn is_plain_loopback(&self) -> bool {
+        match self {
+            Host::Local { slots } => *slots == LOCAL_SLOTS,
+            Host::Tcp { name, port: PORT, slots: SLOTS, lzo: false, down: false } => {
+                name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+            Host::Tcp { .. } => false,
         }
     }
 

@@ -162,7 +162,8 @@ pub const KEYS: &[Key] = &[
         "The cluster in distcc's host syntax: NAME/SLOTS, NAME:PORT, ADDRESS, [IPV6], with ,lzo or \
          ,down, such as [\"k8vm0/16\", \"k8n0/12,lzo\"]; localhost/N, --localslots=N, \
          --localslots_cpp=N, --randomize and # comments as there. When empty: DISTCC_HOSTS (also \
-         when that is empty), else hosts in DISTCC_DIR or ~/.distcc, else /etc/distcc/hosts.",
+         when that is empty), else hosts in DISTCC_DIR or ~/.distcc, else /etc/distcc/hosts, \
+         unless it is just the package's 127.0.0.1.",
         hosts,
         |given| given.hosts()?,
         |value| Value::List(value.words())

@@ -1,6 +1,7 @@
 //! One request to one host, and its answer: connecting, sending, receiving, each in bounded time.
 
 use crate::customer::Customer;
+use crate::listener::{self, Untrusted};
 use crate::protocol::WireError;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -30,6 +31,10 @@ pub enum CallError {
     Gone(io::Error),
     /// No connection came about; in words for a person.
     Unreachable(String),
+    /// It ends on this machine, at somebody who must not have the sources.
+    Untrusted(Untrusted),
+    /// It took too long.
+    TimedOut,
     /// The host closed the connection where an answer was due: a stock distccd refuses so.
     Closed,
     /// The host is to blame in another way; in words for a person.
@@ -67,13 +72,17 @@ pub fn call<T>(
     if let Err(error) = connection.finish_connecting() {
         return Err(connection.blame(CallError::Unreachable(error.to_string())));
     }
+    connection.check_listener()?;
     connection.deadline = deadline;
     // A host may answer, or refuse, before it has read everything.
     let sent = connection.write_all(request);
     if let Err(error) = &sent
         && !is_closed(error)
     {
-        let why = CallError::Host(format!("send: {error}"));
+        let why = match error.kind() {
+            io::ErrorKind::TimedOut => CallError::TimedOut,
+            _ => CallError::Host(format!("send: {error}")),
+        };
         return Err(connection.blame(why));
     }
     connection.silence = patience.silence;
@@ -81,10 +90,15 @@ pub fn call<T>(
     read(&mut connection).map_err(|error| {
         let why = match error {
             WireError::Io(error) if is_closed(&error) => CallError::Closed,
+            WireError::Io(error) if error.kind() == io::ErrorKind::TimedOut => CallError::TimedOut,
             error => CallError::Host(error.to_string()),
         };
         connection.blame(why)
     })
+}
+
+fn too_late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
 fn is_closed(error: &io::Error) -> bool {
@@ -130,6 +144,8 @@ impl std::fmt::Display for CallError {
         match self {
             CallError::Gone(error) => write!(f, "nobody waits any more: {error}"),
             CallError::Unreachable(why) => write!(f, "cannot be reached: {why}"),
+            CallError::Untrusted(why) => write!(f, "{why}"),
+            CallError::TimedOut => write!(f, "no answer in time"),
             CallError::Closed => write!(f, "closed the connection without an answer"),
             CallError::Host(why) => f.write_str(why),
         }
@@ -145,15 +161,24 @@ impl Connection<'_> {
         }
     }
 
+    /// Before anything is sent.
+    fn check_listener(&self) -> Result<(), CallError> {
+        let ends = self.stream.peer_addr().and_then(|peer| Ok((peer, self.stream.local_addr()?)));
+        // Who hung up already is nobody to be trusted or not.
+        let (server, client) = ends.map_err(|_| CallError::Closed)?;
+        listener::check(server, client).map_err(CallError::Untrusted)
+    }
+
     /// Waits until the stream is ready.
     fn wait(&mut self, flags: PollFlags) -> io::Result<()> {
         loop {
             let now = Instant::now();
             let silent = self.silence.is_some_and(|silence| now > self.last_heard + silence);
-            if now >= self.deadline || silent {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+            if silent {
+                return Err(too_late());
             }
-            let pause = LOOK_UP.min(self.deadline - now);
+            self.check_deadline()?;
+            let pause = LOOK_UP.min(self.deadline.saturating_duration_since(now));
             let pause = rustix::time::Timespec::try_from(pause).unwrap_or_default();
             let mut polled = [PollFd::from_borrowed_fd(self.stream.as_fd(), flags)];
             let ready = match poll(&mut polled, Some(&pause)) {
@@ -168,6 +193,13 @@ impl Connection<'_> {
             if ready {
                 return Ok(());
             }
+        }
+    }
+
+    fn check_deadline(&self) -> io::Result<()> {
+        match Instant::now() < self.deadline {
+            true => Ok(()),
+            false => Err(too_late()),
         }
     }
 
@@ -187,6 +219,8 @@ impl Connection<'_> {
 impl Read for Connection<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
+            // Also where there is always something to read, such as signs of life without end.
+            self.check_deadline()?;
             match self.stream.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.wait(PollFlags::IN)?;

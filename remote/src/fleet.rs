@@ -158,11 +158,11 @@ impl Fleet {
                     excluded.push(target.address);
                     attempts += 1;
                 }
-                Err(Failed::Host(reason)) => {
-                    tracing::warn!("{}: {reason}", target.label);
+                Err(Failed::Host(failure)) => {
+                    why = format!("{}: {}", target.label, failure.why);
+                    tracing::warn!("{why}");
                     slot.ended = Ended::HostFailed;
-                    why = format!("{}: {reason}", target.label);
-                    self.lock().book.note_failure(target.address, &reason);
+                    self.lock().book.note_failure(target.address, failure);
                     excluded.push(target.address);
                     attempts += 1;
                 }
@@ -177,7 +177,7 @@ impl Fleet {
     pub fn contradicted(&self, origin: Origin, why: &str) {
         let mut state = self.lock();
         state.scheduler.failed(origin.0, Instant::now());
-        state.book.note_failure(origin.0, why);
+        state.book.note_failure(origin.0, Failure::other(why));
     }
 
     fn slot(&self, ticket: Ticket) -> Slot<'_> {
@@ -314,10 +314,34 @@ impl Target {
     }
 }
 
+/// What a host did wrong.
+#[derive(Clone, Debug)]
+struct Failure {
+    kind: FailureKind,
+    /// For a person.
+    why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FailureKind {
+    /// It said nothing, or not all, for too long.
+    TimedOut,
+    /// On this machine, somebody else listens there.
+    Untrusted,
+    /// Anything else.
+    Other,
+}
+
+impl Failure {
+    fn other(why: impl Into<String>) -> Failure {
+        Failure { kind: FailureKind::Other, why: why.into() }
+    }
+}
+
 /// Why an attempt gave no reply.
 enum Failed {
     Gone(io::Error),
-    Host(String),
+    Host(Failure),
     /// It does not do this job, in its own words; others it may.
     Refused(String),
     /// It has another compiler, or somebody else is just finding out.
@@ -328,7 +352,14 @@ impl From<CallError> for Failed {
     fn from(error: CallError) -> Failed {
         match error {
             CallError::Gone(error) => Failed::Gone(error),
-            why => Failed::Host(why.to_string()),
+            error => {
+                let kind = match error {
+                    CallError::TimedOut => FailureKind::TimedOut,
+                    CallError::Untrusted(_) => FailureKind::Untrusted,
+                    _ => FailureKind::Other,
+                };
+                Failed::Host(Failure { kind, why: error.to_string() })
+            }
         }
     }
 }

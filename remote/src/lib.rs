@@ -9,6 +9,7 @@ pub mod protocol;
 
 pub mod call;
 pub mod customer;
+mod listener;
 pub mod resolve;
 pub mod scheduler;
 

@@ -1,6 +1,8 @@
 //! What people see of the cluster: `stats`, `hosts`, `doctor`, `top`, with hosts of every kind.
 
-use crate::support::{Cache, DeadPort, Distccd, Outcome, Project, Worker, check};
+use crate::support::{
+    Cache, DeadPort, Distccd, Outcome, Project, Worker, check, is_root, same_as_compiler, skip,
+};
 use serde_json::{Value, json};
 
 fn project() -> Project {
@@ -106,4 +108,29 @@ fn without_hosts_the_doctor_says_how_to_have_some() {
     let found: Vec<&str> = told.lines().skip_while(|line| !line.contains("host list")).collect();
     assert!(found[0].starts_with("ok") && found[1].contains("--from-kubectl"), "{told}");
     assert!(!told.contains("jobs"), "{told}");
+}
+
+/// Any user can listen on loopback, and would get the sources and make the objects.
+#[test]
+fn a_server_of_another_user_on_this_machine_gets_nothing() {
+    if !is_root() {
+        skip("a server of another user", "only root can start one");
+        return;
+    }
+    let worker = Worker::start_unprivileged("--jobs 3");
+    let (project, cache) = (project(), Cache::new().with("RCACHE_HOSTS", &worker.address));
+    let (cold, _) = same_as_compiler(&project, &cache, "gcc -c a.c");
+    assert_eq!((cold.as_str(), cache.stats().get("remote_compile")), ("cache_miss", 0));
+    let answer = parsed(cache.rcache("hosts --json"));
+    assert_eq!(column(&answer, "trouble"), json!(["untrusted"]), "{answer:#}");
+    let why = answer["hosts"][0]["why_not"].as_str().unwrap_or_default();
+    assert!(why.contains("user 65534 listens there"), "{answer:#}");
+    let text = cache.rcache("doctor").out();
+    assert!(text.contains("user 65534 listens there"), "{text}");
+    assert!(text.contains("run as root, as distccd's user or as yourself"), "{text}");
+    assert_eq!(worker.metric("received_bytes_total"), 0);
+    let own = Worker::start("--jobs 3");
+    let cache = Cache::new().with("RCACHE_HOSTS", &own.address);
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "cache_miss");
+    assert_eq!(cache.stats().get("remote_compile"), 1);
 }

@@ -1,4 +1,5 @@
-//! Finds the host list where distcc would: the first place that has one counts, and alone.
+//! Finds the host list where distcc would: the first place that has one counts, and alone. What a
+//! package put there by itself is no list of anybody's.
 
 use super::Origin;
 use crate::HostList;
@@ -25,6 +26,11 @@ pub(super) fn find(root: &Path, lookups: &Lookups) -> Result<Option<(HostList, O
             let place = Place::Line { path: path.clone(), line: error.line, column: error.column };
             problem(place, error.what)
         })?;
+        // distcc's packages bring `127.0.0.1` to try it with. Nobody meant that: whoever listens there
+        // would compile for everybody.
+        if path == root.join(MACHINE_FILE) && list.is_plain_loopback() {
+            continue;
+        }
         return Ok(Some((list, Origin::File { path, line: None })));
     }
     Ok(None)

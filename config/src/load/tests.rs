@@ -433,6 +433,31 @@ fn hosts_are_found_where_distcc_finds_them() {
     assert_eq!(settings.problems(), [""; 0]);
 }
 
+/// Debian's package puts this there, and no user asked for it.
+#[test]
+fn the_list_that_a_package_brings_is_nobodys() {
+    let settings = Settings::new("");
+    let debian = "# --- /etc/distcc/hosts ---\n# man distcc\n#\n# By default, just test that it works \
+                  in loopback mode.\n127.0.0.1\n";
+    for text in [debian, "127.0.0.1", "localhost", "[::1] # to try it", "localhost\n127.0.0.1\n"] {
+        settings.write("etc/distcc/hosts", text);
+        assert_eq!(settings.hosts(), (String::new(), "default".into()), "{text}");
+        assert_eq!(settings.problems(), [""; 0]);
+    }
+    // Somebody wrote these.
+    for text in ["127.0.0.1/8", "127.0.0.1:4000", "127.0.0.1,lzo", "127.0.0.1 k8n0", "k8n0"] {
+        settings.write("etc/distcc/hosts", text);
+        assert_eq!(settings.hosts(), (text.into(), "etc/distcc/hosts".into()));
+    }
+    // A list of one's own counts, whatever is in it.
+    settings.write("home/.distcc/hosts", "127.0.0.1");
+    let mut settings = settings;
+    settings.variables.retain(|(name, _)| name != HOME);
+    let home = settings.folder.path().join("home").display().to_string();
+    let settings = settings.with(HOME, &home);
+    assert_eq!(settings.hosts(), ("127.0.0.1".into(), "home/.distcc/hosts".into()));
+}
+
 #[test]
 fn an_empty_distcc_hosts_means_no_hosts() {
     let settings = Settings::new("").with("DISTCC_HOSTS", "");

@@ -1,6 +1,6 @@
 //! Which hosts have the same compiler as this machine: asked before the first job, and again over time.
 
-use super::{Failed, Order, Target};
+use super::{Failed, Failure, Order, Target};
 use crate::call::{self, CallError, Patience};
 use crate::customer::Customer;
 use crate::protocol::identity::{CompilerIdentity, Identity};
@@ -85,7 +85,7 @@ enum Entry {
 pub(super) struct HostEntry {
     pub kind: Option<Kind>,
     pub round_trip: Option<Duration>,
-    pub last_failure: Option<String>,
+    pub last_failure: Option<Failure>,
 }
 
 /// Whether a host may get a job.
@@ -163,8 +163,8 @@ impl Book {
     }
 
     /// A host that failed may come back as another one.
-    pub(super) fn note_failure(&mut self, address: SocketAddr, why: &str) {
-        self.hosts.entry(address).or_default().last_failure = Some(why.to_owned());
+    pub(super) fn note_failure(&mut self, address: SocketAddr, failure: Failure) {
+        self.hosts.entry(address).or_default().last_failure = Some(failure);
         self.forget(address);
     }
 
@@ -176,11 +176,11 @@ impl Book {
     }
 
     /// A host that could not even be asked is not known to have any compiler.
-    pub(super) fn note_unreachable(&mut self, address: SocketAddr, why: &str) {
+    pub(super) fn note_unreachable(&mut self, address: SocketAddr, failure: Failure) {
+        self.note_failure(address, failure);
         let host = self.hosts.entry(address).or_default();
         host.kind = None;
         host.round_trip = None;
-        host.last_failure = Some(why.to_owned());
     }
 
     /// What a host speaks that is known to have this compiler.

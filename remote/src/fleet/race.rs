@@ -1,7 +1,7 @@
 //! One job on one host; near the end of a build, on a second one as well where the first is late.
 
 use super::acquaintance::Kind;
-use super::{Failed, Fleet, HERE, Order, Origin, Slot, Target};
+use super::{Failed, Failure, Fleet, HERE, Order, Origin, Slot, Target};
 use crate::Reply;
 use crate::call::{self, CallError, Patience};
 use crate::customer::{Customer, Trial};
@@ -51,10 +51,10 @@ impl Sending {
             return Err(Failed::Refused(why));
         }
         if let Some(why) = failure_of_host(&reply) {
-            return Err(Failed::Host(why));
+            return Err(Failed::Host(Failure::other(why)));
         }
         if reply.status == 0 && !customer.is_whole(&reply) {
-            return Err(Failed::Host("it sent an object that is not whole".to_owned()));
+            return Err(Failed::Host(Failure::other("it sent an object that is not whole")));
         }
         Ok(reply)
     }
@@ -105,15 +105,15 @@ pub(super) fn run<'f>(
             Ok((reply, Origin(target.address)))
         }
         // The second run may still save the job.
-        (Err(Failed::Host(why)), Some(mut rival)) => {
+        (Err(Failed::Host(failure)), Some(mut rival)) => {
             let second = rival.wait(fleet, customer);
             if second.is_ok() {
-                tracing::warn!("{}: {why}", target.label);
-                fleet.lock().book.note_failure(target.address, &why);
+                tracing::warn!("{}: {}", target.label, failure.why);
+                fleet.lock().book.note_failure(target.address, failure.clone());
                 slot.ended = Ended::HostFailed;
             }
             match second {
-                Err(Failed::Host(_) | Failed::Refused(_)) => Err(Failed::Host(why)),
+                Err(Failed::Host(_) | Failed::Refused(_)) => Err(Failed::Host(failure)),
                 other => other.map(|reply| (reply, Origin(rival.sending.address))),
             }
         }
@@ -233,10 +233,10 @@ impl<'f> Rival<'f> {
         let checked = checked.and_then(|reply| self.sending.check(reply, customer));
         match &checked {
             Ok(_) => self.slot.ended = Ended::Completed,
-            Err(Failed::Host(why)) => {
-                tracing::warn!("{}: {why}", self.sending.address);
+            Err(Failed::Host(failure)) => {
+                tracing::warn!("{}: {}", self.sending.address, failure.why);
                 self.slot.ended = Ended::HostFailed;
-                fleet.lock().book.note_failure(self.sending.address, why);
+                fleet.lock().book.note_failure(self.sending.address, failure.clone());
             }
             Err(_) => {}
         }
@@ -249,7 +249,7 @@ impl<'f> Rival<'f> {
             match self.answers.recv_timeout(LOOK_UP) {
                 Ok(answer) => return self.judge(fleet, answer, customer),
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Failed::Host("the second run was lost".to_owned()));
+                    return Err(Failed::Host(Failure::other("the second run was lost")));
                 }
                 Err(RecvTimeoutError::Timeout) => customer.still_waiting().map_err(Failed::Gone)?,
             }

@@ -1,7 +1,7 @@
 //! What is known of each host of a list, without asking it.
 
 use super::acquaintance::REFUSES;
-use super::{Fleet, HERE, label};
+use super::{FailureKind, Fleet, HERE, label};
 use config::host_list::{Host, HostList};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ pub enum Trouble {
     OtherCompiler,
     /// It hangs up on this machine, or on this compiler.
     Refuses,
+    /// It is on this machine, and another user's.
+    Untrusted,
     /// It could be asked, but then failed.
     Failing,
 }
@@ -32,6 +34,7 @@ impl Trouble {
             Trouble::Unreachable => "unreachable",
             Trouble::OtherCompiler => "other_compiler",
             Trouble::Refuses => "refuses",
+            Trouble::Untrusted => "untrusted",
             Trouble::Failing => "failing",
         }
     }
@@ -111,20 +114,21 @@ impl Fleet {
         let report = reports.into_iter().find(|report| report.address == address);
         let entry = state.book.host(address);
         let backing_off = report.as_ref().and_then(|report| report.backing_off_for);
-        let unanswered = match entry.kind {
-            None => Trouble::Unreachable,
-            Some(_) => Trouble::Failing,
+        let last = entry.last_failure;
+        let unanswered = match (last.as_ref().map(|failure| failure.kind), &entry.kind) {
+            (Some(FailureKind::Untrusted), _) => Trouble::Untrusted,
+            (_, None) => Trouble::Unreachable,
+            (_, Some(_)) => Trouble::Failing,
         };
+        let last = last.map(|failure| failure.why);
         let why_not = match (state.book.why_other(address), backing_off) {
             (Some(REFUSES), _) => Some((Trouble::Refuses, REFUSES.to_owned())),
             (Some(why), _) => Some((Trouble::OtherCompiler, why.to_owned())),
             (None, Some(left)) => {
-                let why = entry.last_failure.as_deref().unwrap_or("it failed");
+                let why = last.as_deref().unwrap_or("it failed");
                 Some((unanswered, format!("{why}; tried again in {} s", left.as_secs() + 1)))
             }
-            (None, None) if entry.kind.is_none() => {
-                entry.last_failure.clone().map(|why| (unanswered, why))
-            }
+            (None, None) if entry.kind.is_none() => last.map(|why| (unanswered, why)),
             (None, None) => None,
         };
         let (trouble, why_not) = why_not.unzip();

@@ -121,10 +121,9 @@ impl Fleet {
                 let _ = state.book.end(key, Ok(met), Instant::now());
                 Ok(same)
             }
-            Err(Failed::Host(why)) => {
-                state.book.note_failure(target.address, &why);
-                state.book.note_unreachable(target.address, &why);
-                Err(why)
+            Err(Failed::Host(failure)) => {
+                state.book.note_unreachable(target.address, failure.clone());
+                Err(failure.why)
             }
             Err(_) => Err("it was not asked".to_owned()),
         }

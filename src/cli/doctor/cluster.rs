@@ -140,6 +140,11 @@ fn remedy(row: &Value) -> String {
         "refuses" => "let it serve this machine: --allow (ALLOW) there must name this network; a \
                       stock distccd also needs the compiler in its list (update-distcc-symlinks)"
             .to_owned(),
+        "untrusted" => {
+            "any user can listen on this machine: take it out of the list, or have it run as \
+                        root, as distccd's user or as yourself"
+                .to_owned()
+        }
         "other_compiler" => SAME_COMPILER.to_owned(),
         "failing" => {
             "it is tried again by itself; if that does not help, look at its log".to_owned()
@@ -202,6 +207,7 @@ mod tests {
             ("no_address", "getent"),
             ("unreachable", "firewall"),
             ("refuses", "--allow"),
+            ("untrusted", "any user can listen"),
             ("other_compiler", "same package"),
             ("failing", "tried again"),
             ("what another version says", "rcache hosts"),
