@@ -60,6 +60,11 @@ fn as_toml(key: &Key, value: &str) -> String {
     }
 }
 
+/// Whether this is a value as a settings file may hold it.
+pub fn is_toml_value(text: &str) -> bool {
+    DeTable::parse(&format!("key = {text}\n")).is_ok()
+}
+
 /// A TOML string; a basic one escapes as JSON does.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");

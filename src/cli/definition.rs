@@ -158,7 +158,16 @@ fn settings() -> Command {
          defaults:\n\n{}",
         rows.collect::<Vec<_>>().join("\n")
     );
-    plain("config", "Each setting in force and where it came from").arg(json()).after_help(text)
+    plain("config", "Each setting in force and where it came from")
+        .arg(json())
+        .arg(
+            Arg::new("template")
+                .long("template")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("json")
+                .help("Print an rcache.toml with every key as a comment, and what it means"),
+        )
+        .after_help(text)
 }
 
 fn daemon() -> Command {
@@ -422,6 +431,11 @@ fn man() -> Command {
 
 /// Wrapped to fit below its key.
 fn indented(text: &str) -> String {
+    wrapped(text, "      ")
+}
+
+/// Wrapped, each line behind `start`.
+pub fn wrapped(text: &str, start: &str) -> String {
     const COLUMNS: usize = 88;
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -432,7 +446,7 @@ fn indented(text: &str) -> String {
             last.extend([if last.is_empty() { "" } else { " " }, word]);
         }
     }
-    lines.iter().map(|line| format!("      {line}\n")).collect::<String>().trim_end().to_owned()
+    lines.iter().map(|line| format!("{start}{line}\n")).collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]

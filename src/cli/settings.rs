@@ -1,6 +1,7 @@
 //! `rcache config`: each setting in force and where it came from.
 
 use super::Outcome;
+use super::definition::wrapped;
 use super::screen::{self, Paint, Style};
 use config::{Config, Environment, Origin, Row, Value};
 use serde_json::{Map, json};
@@ -8,7 +9,28 @@ use std::process::ExitCode;
 
 /// Shows the settings, also when something is wrong with them; then the exit status is 1.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
+    if options.get_flag("template") {
+        screen::print(&template());
+        return Ok(ExitCode::SUCCESS);
+    }
     print(options.get_flag("json"))
+}
+
+/// A settings file in which nothing is set yet.
+fn template() -> String {
+    let mut text = "# Settings of rcache. Remove the # before a line to change it; \
+                    `rcache config` shows what holds.\n"
+        .to_owned();
+    for key in config::KEYS {
+        // What depends on the machine is written in words.
+        let default = match config::edit::is_toml_value(key.default) {
+            true => key.default.to_owned(),
+            false => format!("…  ({})", key.default),
+        };
+        let meaning = wrapped(key.meaning, "# ");
+        text.push_str(&format!("\n{meaning}\n#{} = {default}\n", key.name));
+    }
+    text
 }
 
 /// Shows them for a person.
@@ -98,6 +120,16 @@ mod tests {
             Row { key: "hosts", value: list, origin: variable },
             Row { key: "namespace", value: Value::Text(String::new()), origin: Origin::Default },
         ]
+    }
+
+    #[test]
+    fn a_template_names_every_key_and_sets_none() {
+        let text = template();
+        assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')), "{text}");
+        for key in config::KEYS {
+            assert!(text.contains(&format!("\n#{} = ", key.name)), "{}", key.name);
+        }
+        assert!(text.contains("\n#max_size = \"5.0G\"\n") && text.contains("\n#hosts = []\n"));
     }
 
     #[test]
