@@ -18,7 +18,7 @@ const CONFINED: [&str; 5] =
 #[test]
 fn the_compilers_and_the_worker_are_in_it() {
     let Some(image) = worker_image("the worker's image") else { return };
-    let script = "id -u; rcache --version; for name in gcc g++ cc c++ clang clang++; do
+    let script = "id -u; rcache -V | cut -d' ' -f1-2; for name in gcc g++ cc c++ clang clang++; do
         echo 'int f(void) { return 3; }' | $name -x c - -c -o /tmp/o || echo \"$name fails\"; done";
     let options = ["run", "--rm", "--network=none", "--entrypoint=/bin/sh"];
     let words = [&options[..], &CONFINED, &[image, "-c", script]].concat();

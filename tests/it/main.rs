@@ -22,6 +22,7 @@ mod lifecycle;
 mod manifests;
 mod nodes;
 mod options;
+mod packages;
 mod projects;
 mod race;
 mod remote;

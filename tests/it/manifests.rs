@@ -1,6 +1,6 @@
 //! The manifests below k8s/: they match the schemas of Kubernetes, render, and agree with the image.
 
-use crate::support::{Cache, LIMIT_CALL, SYSTEM_PATH, have, run, skip};
+use crate::support::{Cache, LIMIT_CALL, Outcome, SYSTEM_PATH, have, run, skip};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -176,4 +176,56 @@ fn kubectls_hosts_are_looked_for_where_the_manifests_put_them() {
     let (key, value) = ("app.kubernetes.io/name", "rcache-worker");
     assert_eq!(values(&set, &format!("{key}:")), [value; 3]);
     assert!(help.contains(&format!("[default: {key}={value}]")), "{help}");
+}
+
+/// What helm makes of the chart with these words after `template`.
+fn chart(what: &str, words: &[&str]) -> Option<Outcome> {
+    let helm = repository().join("target/tools/helm");
+    if !helm.exists() {
+        skip(what, "helm is not below target/ (see tests/run)");
+        return None;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let mut command = Command::new(helm);
+    command.args(["template", "rcache-worker", "helm/rcache-worker", "--namespace", "devtools"]);
+    command.args(words).current_dir(repository()).env("HOME", scratch.path());
+    Some(run(&mut command, LIMIT_CALL))
+}
+
+#[test]
+fn the_chart_matches_the_schemas() {
+    let what = "the chart against the schemas";
+    let (Some(validator), Some(rendered)) = (validator(what), chart(what, &[])) else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("chart.yaml");
+    std::fs::write(&file, rendered.success().out()).unwrap();
+    for version in KUBERNETES_VERSIONS {
+        let mut command = Command::new(&validator);
+        command.args(["--strict", "--kubernetes-version", version]).arg(&file);
+        run(&mut command, LIMIT_CALL).success();
+    }
+    for wrong in ["nice=20", "port=0", "allow[0]=everybody", "jobs=some", "image.tag="] {
+        let rendered = chart(what, &["--set", wrong]).unwrap();
+        assert!(!rendered.ok(), "the values' schema refuses {wrong}");
+    }
+}
+
+#[test]
+fn the_chart_makes_the_same_worker_as_the_manifests() {
+    let Some(rendered) = chart("the chart beside the manifests", &[]) else { return };
+    let chart = rendered.success().out();
+    let set = read("k8s/base/daemonset.yaml");
+    for key in ["containerPort:", "hostPort:", "runAsUser:", "terminationGracePeriodSeconds:"] {
+        assert_eq!(values(&chart, key), values(&set, key), "{key}");
+    }
+    for argument in ["--metrics-port=", "--nice=", "--drain-timeout="] {
+        assert_eq!(values(&chart, argument), values(&set, argument), "{argument}");
+    }
+    assert!(chart.contains(&format!("value: \"{}\"", "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16")));
+    assert_eq!(values(&chart, "cidr:"), values(&read("k8s/base/networkpolicy.yaml"), "cidr:"));
+    for kind in ["DaemonSet", "Service", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass"] {
+        assert!(values(&chart, "kind:").contains(&kind), "{kind}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(values(&read("helm/rcache-worker/Chart.yaml"), "appVersion:"), [version]);
 }
