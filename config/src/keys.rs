@@ -261,7 +261,8 @@ pub const KEYS: &[Key] = &[
     key!(
         "local_slots",
         "the number of cores",
-        "Compiles and preprocessor runs on this machine at one time, over all builds.",
+        "Compiles and preprocessor runs on this machine at one time, over all builds; without hosts only \
+         where it is set.",
         local_slots,
         |given| given.integer(1..=LOCAL_SLOTS_MAX)? as usize,
         |value| Value::Integer(*value as i64)
@@ -332,6 +333,7 @@ impl Config {
             recache: false,
             verify_rate: Share::NONE,
             local_slots: std::thread::available_parallelism().map_or(1, usize::from),
+            local_slots_set: false,
             remote_timeout: Duration::from_secs(300),
             idle_timeout: Some(Duration::from_secs(30 * 60)),
             log_file: None,

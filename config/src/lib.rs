@@ -68,8 +68,11 @@ pub struct Config {
     pub recache: bool,
     /// The share of hits that are compiled again behind the build's back, and compared.
     pub verify_rate: Share,
-    /// Compiles and preprocessor runs on this machine at one time; at least 1.
+    /// Compiles and preprocessor runs on this machine at one time, where there are hosts or somebody has
+    /// set it; at least 1.
     pub local_slots: usize,
+    /// Somebody has set `local_slots`.
+    pub local_slots_set: bool,
     /// The time that one remote compile may take; more than zero.
     pub remote_timeout: Duration,
     /// The daemon ends itself after this long without a call; `None` for never.
@@ -82,14 +85,22 @@ pub struct Config {
 
 impl Config {
     /// Compiles on this machine at one time: the smaller of `local_slots` and `--localslots` of the
-    /// host list.
-    pub fn compile_slots(&self) -> usize {
-        self.hosts.local_slots.unwrap_or(usize::MAX).min(self.local_slots)
+    /// host list. `None` where nobody but the build itself has a say: without hosts its `-j` is meant
+    /// for this machine, and a prefix command may well queue, or send the compile away.
+    pub fn compile_slots(&self) -> Option<usize> {
+        let listed = self.hosts.local_slots;
+        let is_for_hosts = !self.hosts.is_empty() && self.prefix_command.is_empty();
+        self.slots(listed, is_for_hosts)
     }
 
     /// Preprocessor runs on this machine at one time: as for compiles, with `--localslots_cpp`.
-    pub fn preprocess_slots(&self) -> usize {
-        self.hosts.local_slots_cpp.unwrap_or(usize::MAX).min(self.local_slots)
+    pub fn preprocess_slots(&self) -> Option<usize> {
+        self.slots(self.hosts.local_slots_cpp, !self.hosts.is_empty())
+    }
+
+    fn slots(&self, listed: Option<usize>, is_for_hosts: bool) -> Option<usize> {
+        let bounded = self.local_slots_set || listed.is_some() || is_for_hosts;
+        bounded.then(|| listed.unwrap_or(usize::MAX).min(self.local_slots))
     }
 }
 

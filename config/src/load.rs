@@ -93,7 +93,9 @@ impl Config {
         loading.read_distcc_hosts();
         loading.find_misspelt_variables(environment);
         loading.require_cache_dir();
-        let Loading { config, origins, problems, .. } = loading;
+        let Loading { mut config, origins, problems, .. } = loading;
+        let slots = KEYS.iter().zip(&origins).find(|(key, _)| key.name == "local_slots");
+        config.local_slots_set = slots.is_some_and(|(_, origin)| *origin != Origin::Default);
         Loaded { config, origins, problems, variables: lookups.into_found() }
     }
 

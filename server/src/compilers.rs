@@ -2,6 +2,7 @@
 
 use crate::in_flight::InFlight;
 use crate::launcher_protocol::Run;
+use crate::party::Party;
 use cache::compiler::{self, Banner, Compiler};
 use cache::environment;
 use cache::file_memo::{Content, FileMemo, WorkingDirectory};
@@ -80,14 +81,10 @@ impl From<io::Error> for Unidentified {
 }
 
 /// Runs the programs that say what a compiler is, where the compiler itself would run.
-pub trait Prober {
+pub trait Prober: Party {
     /// Runs a program to its end, with an empty input and the variables of `order` besides those
     /// that are set there.
     fn probe(&mut self, order: Run) -> io::Result<Probed>;
-
-    /// To be called now and then while somebody else's probes are waited for. An error ends the
-    /// wait.
-    fn still_waiting(&mut self) -> io::Result<()>;
 }
 
 /// A program that was run, and what it wrote.
@@ -128,7 +125,7 @@ impl Compilers {
         if let Some(compiler) = self.find_known(&question, content, asker) {
             return Ok(compiler);
         }
-        let turn = self.probing.join(question.digest(), || asker.prober.still_waiting())?;
+        let turn = self.probing.join(question.digest(), asker.prober, |_| false)?;
         // Whoever probed it before it was our turn may just be done.
         if let Some(compiler) = self.find_known(&question, content, asker) {
             return Ok(compiler);
@@ -216,7 +213,7 @@ impl Compilers {
         if let Some(known) = find_known() {
             return Ok(known);
         }
-        let turn = self.probing.join(question.digest(), || asker.prober.still_waiting())?;
+        let turn = self.probing.join(question.digest(), asker.prober, |_| false)?;
         if let Some(known) = find_known() {
             return Ok(known);
         }

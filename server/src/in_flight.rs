@@ -1,13 +1,17 @@
-//! What several calls need at the same time is made once: the second caller waits for the first.
+//! What several calls need at the same time is made once: the second caller waits for the first, but not for one that is stopped, and not for ever.
 
+use crate::party::{Party, Process};
 use cache::hasher::Digest;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often a waiting caller looks up, to show its launcher a sign of life.
 const LOOK_UP: Duration = Duration::from_millis(500);
+
+/// Whoever has waited for this long for somebody else makes it, too.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// All that is being made, and that others may wait for.
 #[derive(Default)]
@@ -15,10 +19,12 @@ pub struct InFlight {
     tasks: Mutex<HashMap<Digest, Arc<Task>>>,
 }
 
-#[derive(Default)]
 struct Task {
     state: Mutex<State>,
     ended: Condvar,
+    /// Whose work it is.
+    process: Process,
+    begun: SystemTime,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -35,8 +41,8 @@ pub enum Turn<'f> {
     First(Ticket<'f>),
     /// Somebody has just made it: look it up again.
     LookAgain,
-    /// Somebody has just tried, without a result for others: make it, without others waiting in
-    /// line for nothing.
+    /// Somebody has just tried, without a result for others, or makes something else, or does not go
+    /// on: make it, without others waiting in line for nothing.
     Alone,
 }
 
@@ -48,42 +54,64 @@ pub struct Ticket<'f> {
 }
 
 impl InFlight {
-    /// Takes the key, or waits for whoever has it. `still_waiting` is called now and then; its
-    /// error (the caller is gone) ends the wait.
-    pub fn join(
+    /// Takes the key, or waits for whoever has it, unless `differs` says that what is made since a
+    /// moment is not what this caller needs.
+    ///
+    /// # Errors
+    /// The caller is gone.
+    pub fn join<P: Party + ?Sized>(
         &self,
         key: Digest,
-        mut still_waiting: impl FnMut() -> io::Result<()>,
+        caller: &mut P,
+        differs: impl FnOnce(SystemTime) -> bool,
     ) -> io::Result<Turn<'_>> {
         let task = {
             let mut tasks = lock(&self.tasks);
             match tasks.get(&key) {
                 Some(task) => Arc::clone(task),
                 None => {
-                    let task = Arc::new(Task::default());
+                    let task = Arc::new(Task::of(caller.process()));
                     tasks.insert(key, Arc::clone(&task));
                     return Ok(Turn::First(Ticket { in_flight: self, key, task }));
                 }
             }
         };
-        let mut state = lock(&task.state);
+        if differs(task.begun) {
+            return Ok(Turn::Alone);
+        }
+        let start = Instant::now();
         loop {
-            match *state {
-                State::Done => return Ok(Turn::LookAgain),
-                State::Failed => return Ok(Turn::Alone),
-                State::Running => {}
+            if let Some(turn) = task.wait(LOOK_UP) {
+                return Ok(turn);
             }
-            state = match task.ended.wait_timeout(state, LOOK_UP) {
-                Ok((state, _)) => state,
-                Err(poison) => poison.into_inner().0,
-            };
-            still_waiting()?;
+            caller.still_waiting()?;
+            if start.elapsed() >= WAIT_MAX || task.process.is_held_up() {
+                return Ok(Turn::Alone);
+            }
         }
     }
 
     /// How many are being made.
     pub fn count(&self) -> usize {
         lock(&self.tasks).len()
+    }
+}
+
+impl Task {
+    fn of(process: Process) -> Task {
+        Task { state: Mutex::default(), ended: Condvar::new(), process, begun: SystemTime::now() }
+    }
+
+    /// What to do when it has ended; `None` where it goes on.
+    fn wait<'f>(&self, time_max: Duration) -> Option<Turn<'f>> {
+        let is_running = |state: &mut State| *state == State::Running;
+        let waited = self.ended.wait_timeout_while(lock(&self.state), time_max, is_running);
+        let state = waited.map_or_else(|poison| *poison.into_inner().0, |(state, _)| *state);
+        match state {
+            State::Done => Some(Turn::LookAgain),
+            State::Failed => Some(Turn::Alone),
+            State::Running => None,
+        }
     }
 }
 
@@ -122,12 +150,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    /// A caller with a process, which is there, or gone at the first look.
+    struct Caller(Process, bool);
+
+    impl Party for Caller {
+        fn process(&self) -> Process {
+            self.0
+        }
+
+        fn still_waiting(&mut self) -> io::Result<()> {
+            if self.1 { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        }
+    }
+
+    fn caller() -> Caller {
+        Caller(Process::default(), true)
+    }
+
+    fn same(_: SystemTime) -> bool {
+        false
+    }
+
     fn second_turn(done: bool) -> &'static str {
         let in_flight = InFlight::default();
         let key = Digest::of(b"key");
-        let Ok(Turn::First(ticket)) = in_flight.join(key, || Ok(())) else { panic!() };
+        let Ok(Turn::First(ticket)) = in_flight.join(key, &mut caller(), same) else { panic!() };
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| match in_flight.join(key, || Ok(())).unwrap() {
+            let second = scope.spawn(|| match in_flight.join(key, &mut caller(), same).unwrap() {
                 Turn::First(_) => "first",
                 Turn::LookAgain => "look again",
                 Turn::Alone => "alone",
@@ -154,9 +203,34 @@ mod tests {
     fn a_caller_that_is_gone_stops_waiting() {
         let in_flight = InFlight::default();
         let key = Digest::of(b"key");
-        let _ticket = in_flight.join(key, || Ok(())).unwrap();
-        let gone = in_flight.join(key, || Err(io::ErrorKind::BrokenPipe.into()));
-        assert!(gone.is_err());
+        let _ticket = in_flight.join(key, &mut caller(), same).unwrap();
+        let mut gone = Caller(Process::default(), false);
+        assert!(in_flight.join(key, &mut gone, same).is_err());
         assert_eq!(in_flight.count(), 1);
+    }
+
+    #[test]
+    fn what_somebody_makes_of_other_inputs_is_not_waited_for() {
+        let in_flight = InFlight::default();
+        let key = Digest::of(b"key");
+        let before = SystemTime::now();
+        let _ticket = in_flight.join(key, &mut caller(), same).unwrap();
+        let turn = in_flight.join(key, &mut caller(), |begun| begun >= before).unwrap();
+        assert!(matches!(turn, Turn::Alone));
+    }
+
+    #[test]
+    fn who_is_stopped_is_not_waited_for() {
+        use rustix::process::{Pid, Signal, kill_process};
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = Process::new(child.id() as i32);
+        let in_flight = InFlight::default();
+        let key = Digest::of(b"key");
+        let _ticket = in_flight.join(key, &mut Caller(process, true), same).unwrap();
+        kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+        let turn = in_flight.join(key, &mut caller(), same).unwrap();
+        assert!(matches!(turn, Turn::Alone));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

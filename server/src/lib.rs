@@ -11,6 +11,7 @@ pub mod compilers;
 mod in_flight;
 pub mod inherited;
 mod log;
+mod party;
 
 pub mod daemon;
 pub mod worker;

@@ -30,6 +30,7 @@ mod remote_form;
 mod remote_options;
 mod same_as_compiler;
 mod search_folders;
+mod stopped;
 mod store;
 mod surroundings;
 mod top;

@@ -125,6 +125,7 @@ fn every_key_is_read_from_a_file() {
         recache: true,
         verify_rate: Share::of(0.001).unwrap(),
         local_slots: 3,
+        local_slots_set: true,
         remote_timeout: Duration::from_secs(90),
         idle_timeout: None,
         log_file: Some("/tmp/log".into()),

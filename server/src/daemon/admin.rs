@@ -4,6 +4,7 @@ use super::conversation::Conversation;
 use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
 use super::{Cache, Daemon, bookkeeping, explain, hosts, verify};
 use crate::launcher_protocol::{BUILD, Caller, ToLauncher};
+use crate::party::Party;
 use cache::hasher::Digest;
 use cache::outcome::Counter;
 use cache::store::{Blob, Store};

@@ -99,7 +99,8 @@ fn steps(
         };
         unit.progress = daemon.active.enter(&unit.invocation.source);
         // 3. Is somebody already compiling it?
-        match daemon.in_flight.join(unit.key, || conversation.still_waiting())? {
+        let differs = |begun| known.changed_since(&unit, begun);
+        match daemon.in_flight.join(unit.task(), conversation, differs)? {
             Turn::First(taken) => ticket = Some(taken),
             Turn::LookAgain | Turn::Alone => {}
         }
@@ -151,7 +152,7 @@ fn steps(
             }
             let writer = daemon.writers.begin(&unit.here, &unit.outputs);
             let start = Start::after(&unit.source.stamp);
-            let mut captured = run_compiler(daemon, conversation, cache, &unit)?;
+            let mut captured = run_compiler(daemon, conversation, cache, &unit, &mut instead)?;
             if !captured.succeeded() {
                 return Err(end_failed(conversation, &mut captured));
             }
@@ -311,12 +312,17 @@ fn run_compiler(
     conversation: &mut Conversation,
     cache: &Cache,
     unit: &Unit,
+    instead: &mut Instead,
 ) -> Result<Captured, Stop> {
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.compile_slots();
-    let slot = daemon.slots.acquire(Purpose::Compile, limit, || conversation.still_waiting())?;
+    let slot = daemon.slots.acquire(Purpose::Compile, limit, conversation)?;
     unit.progress.at(Stage::Local);
-    let mut captured = conversation.run(order(unit), 2)?;
+    let mut look = |process| {
+        instead.look(process);
+        Ok(())
+    };
+    let mut captured = conversation.run_beside(order(unit), 2, Some(&mut look))?;
     drop(slot);
     if captured.stderr().is_ok_and(|text| text.is_empty()) {
         daemon.memory.note_silent(unit);

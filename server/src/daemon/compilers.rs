@@ -39,8 +39,4 @@ impl Prober for Conversation {
         let (stdout, stderr) = (captured.stdout()?, captured.stderr()?);
         Ok(Probed { status: captured.status, stdout, stderr })
     }
-
-    fn still_waiting(&mut self) -> io::Result<()> {
-        Conversation::still_waiting(self)
-    }
 }

@@ -3,17 +3,22 @@
 use crate::launcher_protocol::{
     DESCRIPTORS_MAX, Run, ToDaemon, ToLauncher, WAITING_INTERVAL, read_frame,
 };
+use crate::party::{Party, Process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::fs::File;
 use std::io::{self, BufReader, IoSlice, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// A launcher sends its request as one write; one that does not is no launcher.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
+
+/// Between two looks at a program that somebody may wait for.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Streams and dependency lists beyond this are not read into memory, and the result is not stored.
 const CAPTURED_BYTES_MAX: u64 = 64 << 20;
@@ -70,6 +75,28 @@ pub fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+impl Party for Conversation {
+    fn process(&self) -> Process {
+        // rustix knows no peer without a number, as in another PID namespace.
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut length = size_of_val(&peer) as libc::socklen_t;
+        let (socket, place) = (self.stream.as_raw_fd(), (&raw mut peer).cast());
+        // SAFETY: the option is written to plain data of the length that is said.
+        let failed = unsafe {
+            libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, place, &mut length) < 0
+        };
+        Process::new(if failed { 0 } else { peer.pid })
+    }
+
+    /// Shows that the daemon lives, and notices by the error when the launcher is gone.
+    fn still_waiting(&mut self) -> io::Result<()> {
+        if self.last_sign.elapsed() < WAITING_INTERVAL {
+            return Ok(());
+        }
+        self.send(&ToLauncher::Waiting)
+    }
+}
+
 impl Conversation {
     /// A conversation over an accepted connection.
     pub fn new(stream: UnixStream) -> Conversation {
@@ -92,18 +119,19 @@ impl Conversation {
         self.stream.write_all(&message.encode())
     }
 
-    /// To be called now and then while the launcher waits: shows that the daemon lives, and
-    /// notices by the error when the launcher is gone.
-    pub fn still_waiting(&mut self) -> io::Result<()> {
-        if self.last_sign.elapsed() < WAITING_INTERVAL {
-            return Ok(());
-        }
-        self.send(&ToLauncher::Waiting)
-    }
-
     /// Lets the launcher run a program. `extras` more files can be written by it, under the paths
     /// that stand for their marks.
     pub fn run(&mut self, order: Run, extras: usize) -> io::Result<Captured> {
+        self.run_beside(order, extras, None)
+    }
+
+    /// The same, while `look` looks now and then at whoever runs it. An error of that ends the call.
+    pub fn run_beside(
+        &mut self,
+        order: Run,
+        extras: usize,
+        look: Option<&mut dyn FnMut(Process) -> io::Result<()>>,
+    ) -> io::Result<Captured> {
         let start = Instant::now();
         let memory_file = || -> io::Result<File> {
             Ok(File::from(rustix::fs::memfd_create("rcache", MemfdFlags::CLOEXEC)?))
@@ -116,6 +144,12 @@ impl Conversation {
         // The launcher may take as long as a compiler takes.
         self.stream.set_read_timeout(None)?;
         self.send_with(&ToLauncher::Run(order).encode(), &descriptors)?;
+        if let Some(look) = look {
+            let process = self.process();
+            while poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&LOOK))? == 0 {
+                look(process)?;
+            }
+        }
         match ToDaemon::decode(&read_frame(&mut self.stream)?)? {
             ToDaemon::Ran { status, .. } => {
                 self.last_sign = Instant::now();

@@ -10,6 +10,7 @@ use super::toolchain::{Here, Toolchain, Trials};
 use super::unit::Unit;
 use super::{Cache, Daemon, lock};
 use crate::compilers::wire_identity;
+use crate::party::{Party, Process};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts::Maker;
 use cache::hasher::{Digest, KeyHasher, KeySink};
@@ -62,6 +63,13 @@ pub struct Instead<'f> {
 }
 
 impl Instead<'_> {
+    /// Gives its slot back where the launcher does not go on: others wait for it.
+    pub fn look(&mut self, process: Process) {
+        if self.slot.is_some() && process.is_held_up() {
+            self.slot = None;
+        }
+    }
+
     /// The compile here succeeded.
     pub fn succeeded(self, daemon: &Daemon) {
         let Instead { slot, doubt, .. } = self;

@@ -5,6 +5,7 @@ use super::conversation::Conversation;
 use super::toolchain::{Here, Toolchain};
 use super::{Cache, Daemon};
 use crate::launcher_protocol::Caller;
+use crate::party::Party;
 use cache::file_memo::WorkingDirectory;
 use cache::invocation::Language;
 use config::{Config, Environment};

@@ -1,17 +1,19 @@
 //! Finding a stored result: through the manifest, or by the preprocessed text.
 
 use super::ahead::Ahead;
+use super::start::CLOCK_TICKS_MAX;
 use super::unit::Unit;
 use super::{Cache, Daemon};
 use cache::entry::{PartKind, Stored};
 use cache::facts;
+use cache::file_memo::{Stamp, nanoseconds_of};
 use cache::hasher::Digest;
 use cache::key;
 use cache::manifest::Manifest;
 use cache::outputs::Delivery;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A result that read this many files is fetched while they are checked; fewer are checked sooner than
 /// another thread could be told.
@@ -40,6 +42,19 @@ impl Known {
     /// The manifest; empty where there is none, or none that can be read.
     pub fn manifest(&self) -> Manifest<'_> {
         self.manifest.as_deref().and_then(Manifest::decode).unwrap_or_default()
+    }
+
+    /// Whether a file that such a unit read the last time was changed since: who compiles it since then
+    /// may have read something else.
+    pub fn changed_since(&self, unit: &Unit, begun: SystemTime) -> bool {
+        // The clock of file systems goes in ticks, and is behind.
+        let begun = nanoseconds_of(begun.checked_sub(CLOCK_TICKS_MAX).unwrap_or(begun));
+        let manifest = self.manifest();
+        manifest.results.first().is_some_and(|newest| {
+            newest.files.iter().any(|(path, _)| {
+                unit.here.stat(path).is_ok_and(|stat| Stamp::of(&stat).changed_ns >= begun)
+            })
+        })
     }
 
     /// The result whose inputs are all as they were.

@@ -198,7 +198,7 @@ pub fn make(
     let start = Start::after(&unit.source.stamp);
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
-    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
+    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, conversation)?;
     unit.progress.at(Stage::Preprocessing);
     let mut captured = conversation.run(order(unit, form), 1)?;
     drop(slot);
@@ -392,7 +392,7 @@ impl Predefined {
         };
         let limit = unit.config.preprocess_slots();
         let slots = &daemon.slots;
-        let slot = slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
+        let slot = slots.acquire(Purpose::Preprocess, limit, conversation)?;
         // Whoever had the slot may have asked the same.
         if let Some(known) = self.lock().get(&words) {
             return Ok(Arc::clone(known));

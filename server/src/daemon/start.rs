@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const CLOCK_STEP_MAX: Duration = Duration::from_millis(100);
 
 /// Linux ticks 100 to 1000 times a second.
-const CLOCK_TICKS_MAX: Duration = Duration::from_millis(20);
+pub const CLOCK_TICKS_MAX: Duration = Duration::from_millis(20);
 
 /// The moment before a compile, on the clock that file systems use for time stamps.
 #[derive(Clone, Copy)]

@@ -63,7 +63,7 @@ pub fn preprocess(
 ) -> Result<Text, Stop> {
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
-    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, || conversation.still_waiting())?;
+    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, conversation)?;
     unit.progress.at(Stage::Preprocessing);
     let start = Start::after(&unit.source.stamp);
     let words = unit.invocation.preprocess_arguments();

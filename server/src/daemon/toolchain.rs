@@ -7,6 +7,7 @@ use super::unit::Unit;
 use super::{Cache, Daemon, lock, sendable};
 use crate::compilers::wire_identity;
 use crate::launcher_protocol::Run;
+use crate::party::Process;
 use cache::compiler::Compiler;
 use cache::hasher::{Digest, KeyHasher, KeySink};
 use cache::invocation::Language;
@@ -48,8 +49,8 @@ pub struct Here<'h> {
     pub daemon: &'h Daemon,
     /// Whose folder.
     pub cache: &'h Cache,
-    /// `local_slots`.
-    pub slots: usize,
+    /// How many compile at one time.
+    pub slots: Option<usize>,
 }
 
 impl<'t> Toolchain<'t> {
@@ -127,8 +128,14 @@ impl<'t> Toolchain<'t> {
             return Ok(None);
         }
         let slots = &here.daemon.slots;
-        let slot = slots.acquire(Purpose::Compile, here.slots, || conversation.still_waiting())?;
-        let captured = conversation.run(self.trial_run(words, &folder), 0);
+        let slot = slots.acquire(Purpose::Compile, here.slots, conversation)?;
+        // Others may wait for what comes of it: who is stopped meanwhile is left alone.
+        let mut look = |process: Process| match process.is_held_up() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(()),
+        };
+        let run = self.trial_run(words, &folder);
+        let captured = conversation.run_beside(run, 0, Some(&mut look));
         drop(slot);
         let output = std::fs::read(folder.join("rcache.o"));
         // Nothing is lost with a folder that cannot be removed.

@@ -172,6 +172,18 @@ impl<'c> Unit<'c> {
         hasher.finish()
     }
 
+    /// What is compiled at this moment, as opposed to [`Unit::key`]: in another folder, or of another file
+    /// with the same content, it may read other headers.
+    pub fn task(&self) -> Digest {
+        let mut hasher = KeyHasher::new("rcache task 1");
+        hasher.field("key", &self.key.0);
+        let source = (self.source.stamp.device, self.source.stamp.inode);
+        for (name, (device, inode)) in [("folder", self.here.id), ("source", source)] {
+            hasher.field(name, &[device.to_le_bytes(), inode.to_le_bytes()].concat());
+        }
+        hasher.finish()
+    }
+
     /// Whether the command line still means the same: a response file may have changed while the
     /// compiler read it.
     pub fn means_the_same(&self) -> bool {

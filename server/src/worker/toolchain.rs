@@ -3,6 +3,7 @@
 use super::child::{self, Limits, Program, Watch};
 use crate::compilers::{Asker, Compilers, Probed, Prober, Unidentified};
 use crate::launcher_protocol::Run;
+use crate::party::{Party, Process};
 use cache::compiler::Compiler;
 use cache::file_memo::{FileMemo, WorkingDirectory};
 use config::Environment;
@@ -138,6 +139,13 @@ impl Prober for Here<'_> {
             }
             _ => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+}
+
+impl Party for Here<'_> {
+    /// The worker's own.
+    fn process(&self) -> Process {
+        Process::default()
     }
 
     /// The probes of a worker wait for each other elsewhere (`asking`).

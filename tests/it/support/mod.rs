@@ -30,7 +30,7 @@ pub use processes::{
 };
 pub use program::{copy_program, write_program};
 pub use project::Project;
-pub use run::{LIMIT_BUILD, LIMIT_CALL, Outcome, run, start};
+pub use run::{LIMIT_BUILD, LIMIT_CALL, Outcome, Running, run, start};
 pub use skip::{compilers, have, skip};
 pub use stats::Stats;
 pub use terminal::pseudo_terminal;

@@ -5,6 +5,7 @@ use crate::compilers::{Probed, Prober};
 use crate::daemon::conversation::read_all;
 use crate::daemon::unit::{Call, Unit};
 use crate::launcher_protocol::{Caller, Run};
+use crate::party::{Party, Process};
 use crate::program::{End, INSIDE_VARIABLE, PseudoTerminal};
 use cache::file_memo::WorkingDirectory;
 use rustix::fs::MemfdFlags;
@@ -210,6 +211,13 @@ impl Drop for Group {
 impl Prober for Background<'_> {
     fn probe(&mut self, order: Run) -> io::Result<Probed> {
         self.run(&order, None)
+    }
+}
+
+impl Party for Background<'_> {
+    /// The daemon's own.
+    fn process(&self) -> Process {
+        Process::default()
     }
 
     fn still_waiting(&mut self) -> io::Result<()> {
