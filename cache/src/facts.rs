@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! facts of a result   = compile_time_us:u64 maker:u8
-//! facts of a manifest = needs_text:u8
+//! facts of a manifest = needs_text:u8 octet*         why, in words
 //! ```
 
 use std::time::Duration;
@@ -41,14 +41,22 @@ pub fn decode_maker(bytes: Option<&[u8]>) -> Maker {
     }
 }
 
-/// The facts of a manifest: whether its units can only be told apart by their preprocessed text.
-pub fn encode_needs_text(needs_text: bool) -> Vec<u8> {
-    vec![u8::from(needs_text)]
+/// Longer reasons are cut: paths may be long.
+const WHY_BYTES_MAX: usize = 1_000;
+
+/// The facts of a manifest: why its units can only be told apart by their preprocessed text; `None`
+/// where they can without.
+pub fn encode_needs_text(why: Option<&str>) -> Vec<u8> {
+    match why {
+        Some(why) => [&[1], &why.as_bytes()[..why.len().min(WHY_BYTES_MAX)]].concat(),
+        None => vec![0],
+    }
 }
 
 /// See [`encode_needs_text`].
-pub fn decode_needs_text(bytes: Option<&[u8]>) -> bool {
-    bytes == Some(&[1])
+pub fn decode_needs_text(bytes: Option<&[u8]>) -> Option<String> {
+    let why = bytes?.strip_prefix(&[1])?;
+    Some(String::from_utf8_lossy(why).into_owned())
 }
 
 #[cfg(test)]
@@ -65,8 +73,12 @@ mod tests {
             assert_eq!(decode_maker(Some(&bytes[..8])), Maker::Unknown);
         }
         assert_eq!(decode_compile_time(Some(b"odd")), Duration::ZERO);
-        assert!(decode_needs_text(Some(&encode_needs_text(true))));
-        assert!(!decode_needs_text(Some(&encode_needs_text(false))));
-        assert!(!decode_needs_text(None));
+        let long = "ä".repeat(WHY_BYTES_MAX);
+        for why in ["", "because", &long] {
+            let decoded = decode_needs_text(Some(&encode_needs_text(Some(why)))).unwrap();
+            assert!(decoded.len() <= WHY_BYTES_MAX && why.starts_with(&decoded), "{decoded}");
+        }
+        assert_eq!(decode_needs_text(Some(&encode_needs_text(None))), None);
+        assert_eq!(decode_needs_text(None), None);
     }
 }

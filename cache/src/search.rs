@@ -4,7 +4,9 @@
 mod disk;
 mod parse;
 mod walk;
+mod work;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use crate::file_memo::{Presence, Stamp, WorkingDirectory};
 use crate::scan::Scan;
 
 pub use walk::absent_probes;
+pub use work::Bounds;
 
 /// The folders in which a compiler seeks includes, in its order, as it spells them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,14 +49,11 @@ impl SearchPath {
             Some((stat.st_dev, stat.st_ino))
         };
         let distinct = |folders: &[PathBuf]| {
-            let mut seen: Vec<(u64, u64)> = Vec::with_capacity(folders.len());
-            for folder in folders {
-                match identity(folder) {
-                    Some(id) if !seen.contains(&id) => seen.push(id),
-                    _ => return None,
-                }
-            }
-            Some(seen)
+            let mut seen = HashSet::with_capacity(folders.len());
+            let all_new = folders
+                .iter()
+                .all(|folder| identity(folder).is_some_and(|id: (u64, u64)| seen.insert(id)));
+            all_new.then_some(seen)
         };
         let (Some(quote), Some(angle)) = (distinct(&self.quote), distinct(&self.angle)) else {
             return false;
@@ -132,6 +132,8 @@ pub enum Opaque {
     TooManyDirectives(PathBuf),
     /// A folder of the search path is no longer what the compiler said, or a file read is gone.
     Changed(PathBuf),
+    /// Following the includes of this file would take more than the bounds allow, of this.
+    TooMuchWork(PathBuf, &'static str),
 }
 
 impl Opaque {
@@ -146,6 +148,7 @@ impl Opaque {
             | Opaque::PragmaDependency(path)
             | Opaque::Modules(path)
             | Opaque::TooManyDirectives(path)
+            | Opaque::TooMuchWork(path, _)
             | Opaque::Changed(path) => path,
         }
     }

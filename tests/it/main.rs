@@ -20,6 +20,7 @@ mod image;
 mod launcher;
 mod lifecycle;
 mod manifests;
+mod memory;
 mod nodes;
 mod options;
 mod packages;

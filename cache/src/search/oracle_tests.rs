@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::disk::{folder_of, plain_spelling};
-use super::{FileRead, Probes, SearchPath, absent_probes};
+use super::{Bounds, FileRead, Probes, SearchPath, absent_probes};
 use crate::file_memo::Stamp;
 use crate::{depfile, scan};
 
@@ -286,8 +287,15 @@ fn compare(compiler: &str, case: &Case) -> (usize, usize) {
     let lookups = run_traced(compiler, case, &root);
     let files = files_read(&root);
     let forced: Vec<PathBuf> = case.forced.iter().map(PathBuf::from).collect();
-    let probes =
-        absent_probes(&files, &forced, &search, &root, &mut |path: &Path| path.exists()).unwrap();
+    let probes = absent_probes(
+        &files,
+        &forced,
+        &search,
+        &root,
+        Bounds::from(Instant::now()),
+        &mut |path: &Path| rustix::fs::stat(root.join(path)).ok(),
+    )
+    .unwrap();
     let recorded = recorded_paths(&probes);
     let folders = searched_folders(&search, &files);
     for path in &lookups {

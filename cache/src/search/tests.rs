@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::{FileRead, Opaque, Probes, SearchPath, absent_probes};
+use super::{Bounds, FileRead, Opaque, Probes, SearchPath, absent_probes};
 use crate::file_memo::Stamp;
 use crate::scan;
 
@@ -13,6 +14,7 @@ struct Project {
     folder: tempfile::TempDir,
     search: SearchPath,
     forced: Vec<PathBuf>,
+    bounds: Bounds,
 }
 
 impl Project {
@@ -23,7 +25,8 @@ impl Project {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        Project { folder, search: SearchPath::default(), forced: Vec::new() }
+        let bounds = Bounds::from(Instant::now());
+        Project { folder, search: SearchPath::default(), forced: Vec::new(), bounds }
     }
 
     fn root(&self) -> PathBuf {
@@ -50,7 +53,9 @@ impl Project {
                 stamp: Stamp::of(&rustix::fs::stat(root.join(name)).unwrap()),
             })
             .collect();
-        absent_probes(&files, &self.forced, &self.search, &root, &mut |path: &Path| path.exists())
+        absent_probes(&files, &self.forced, &self.search, &root, self.bounds, &mut |path: &Path| {
+            rustix::fs::stat(root.join(path)).ok()
+        })
     }
 
     fn absent(&self, read: &[&str]) -> Vec<String> {
@@ -245,4 +250,111 @@ fn unusual_lists_are_refused() {
     assert!(SearchPath::parse(warned.as_bytes()).is_none());
     assert!(SearchPath::parse(b"").is_none());
     assert!(SearchPath::parse(b"#include \"...\" search starts here:\n").is_none());
+}
+
+/// Headers of a few folders that include one another through `../`, `#pragma once` each.
+fn ring(folders: &[&str]) -> (Vec<(String, String)>, Vec<String>) {
+    let file = |folder: &str| format!("{folder}/{folder}.h");
+    let text = |own: &str| {
+        let others = folders.iter().filter(|other| **other != own);
+        let includes = others.map(|other| format!("#include \"../{}\"\n", file(other)));
+        format!("#pragma once\n{}", includes.collect::<String>())
+    };
+    let mut files: Vec<_> = folders.iter().map(|folder| (file(folder), text(folder))).collect();
+    files.push(("unit.c".into(), format!("#include \"{}\"\n", file(folders[0]))));
+    // As gcc names them: each by the way on which it was found first.
+    let mut read = vec!["unit.c".to_owned()];
+    let mut way = String::new();
+    for folder in folders {
+        read.push(format!("{way}{}", file(folder)));
+        way += &format!("{folder}/../");
+    }
+    (files, read)
+}
+
+#[test]
+fn headers_that_lead_back_are_walked_once_for_each_folder() {
+    let (files, read) = ring(&["a", "b", "c", "d", "e", "f"]);
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let read: Vec<_> = read.iter().map(String::as_str).collect();
+    let mut project = Project::new(&files);
+    project.bounds.looks = 500;
+    let probes = project.probes(&read).unwrap();
+    assert!(probes.inputs.is_empty(), "{:?}", probes.inputs);
+    assert!(probes.same_folders.len() <= 36, "{:?}", probes.same_folders);
+    let root = project.root();
+    for (one, other) in &probes.same_folders {
+        assert_eq!(
+            root.join(one).canonicalize().unwrap(),
+            root.join(other).canonicalize().unwrap()
+        );
+    }
+    let pair = (PathBuf::from("a/../b/../a"), PathBuf::from("a"));
+    assert!(probes.same_folders.contains(&pair), "{:?}", probes.same_folders);
+}
+
+#[test]
+fn what_is_absent_under_another_spelling_is_absent_under_the_first() {
+    let text = "#include \"../b/y.h\"\n#if __has_include(\"../b/../a/gone.h\")\n#endif\n";
+    let project = Project::new(&[
+        ("unit.c", "#include \"a/x.h\"\n#include \"b/y.h\"\n"),
+        ("a/x.h", text),
+        ("b/y.h", "#include \"../b/../a/x.h\"\n"),
+    ]);
+    let read = ["unit.c", "a/x.h", "a/../b/y.h"];
+    assert!(project.absent(&read).iter().any(|path| path.ends_with("gone.h")));
+    let probes = project.probes(&read).unwrap();
+    let spelled: Vec<_> = probes.same_folders.iter().flat_map(|(one, two)| [one, two]).collect();
+    for spelling in ["a/../b", "a/../b/../a"] {
+        assert!(spelled.iter().any(|path| **path == Path::new(spelling)), "{spelled:?}");
+    }
+}
+
+/// A link leads to another folder, in which the same `../` means something else.
+#[test]
+fn a_file_is_walked_again_for_a_folder_that_is_another() {
+    let project = Project::new(&[
+        ("a.c", "#include \"one/x.h\"\n#include \"deep/two/x.h\"\n"),
+        ("one/x.h", "#include \"../y.h\"\n"),
+        ("y.h", ""),
+        ("deep/two/k.h", ""),
+    ]);
+    std::os::unix::fs::symlink("../../one/x.h", project.root().join("deep/two/x.h")).unwrap();
+    let read = ["a.c", "one/x.h", "y.h"];
+    fs::write(project.root().join("deep/y.h"), "").unwrap();
+    assert!(project.probes(&read).is_ok());
+    fs::remove_file(project.root().join("deep/y.h")).unwrap();
+    let probes = project.probes(&read).unwrap();
+    assert_eq!(probes.inputs, [PathBuf::from("deep/two/x.h")]);
+}
+
+#[test]
+fn a_link_to_a_file_read_once_stays_a_link() {
+    let project =
+        Project::new(&[("a.c", "#include \"x.h\"\n#include \"y.h\"\n"), ("x.h", "#pragma once\n")]);
+    std::os::unix::fs::symlink("x.h", project.root().join("y.h")).unwrap();
+    let probes = project.probes(&["a.c", "x.h"]).unwrap();
+    assert_eq!(probes.inputs, [PathBuf::from("y.h")]);
+    assert_eq!(probes.same_folders, [(PathBuf::from("y.h"), PathBuf::from("x.h"))]);
+}
+
+#[test]
+fn a_walk_beyond_its_bounds_is_given_up_with_the_reason() {
+    let mut project = Project::new(&[
+        ("a.c", "#include <x.h>\n#include <y.h>\n#include <z.h>\n"),
+        ("two/x.h", ""),
+        ("one/k.h", ""),
+    ])
+    .angle(&["one", "two"]);
+    let read = ["a.c", "two/x.h"];
+    let whole = project.bounds;
+    let too_much = |what| Err(Opaque::TooMuchWork(PathBuf::from("a.c"), what));
+    project.bounds = Bounds { looks: 12, ..whole };
+    assert_eq!(project.probes(&read), too_much("places"));
+    project.bounds = Bounds { bytes: 2_000, ..whole };
+    assert_eq!(project.probes(&read), too_much("memory"));
+    let long = format!("#include \"{}\"\n", "d/".repeat(5_000));
+    fs::write(project.root().join("a.c"), long).unwrap();
+    project.bounds = whole;
+    assert_eq!(project.probes(&["a.c"]), too_much("longer paths"));
 }

@@ -1,12 +1,16 @@
 //! Walks each include through the folders in which the compiler sought it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, Found, as_path, collapsed, folder_of, plain_spelling, spell};
-use super::{FileRead, Opaque, Probes, SearchPath};
-use crate::scan::{Directive, Form, Kind, Scan};
+use rustix::fs::Stat;
+
+use super::disk::{
+    Disk, Found, Name, Place, Spelling, as_path, collapsed, folder_of, plain_spelling, split,
+};
+use super::{Bounds, FileRead, Opaque, Probes, SearchPath};
+use crate::scan::{Directive, Form, Kind};
 
 /// gcc includes it before anything else, where it finds it (`gcc/c-family/c-opts.cc`).
 const IMPLICIT_HEADER: &[u8] = b"stdc-predef.h";
@@ -18,35 +22,39 @@ const PRECOMPILED: [&[u8]; 2] = [b".gch", b".pch"];
 /// the same again.
 ///
 /// `files[0]` is the main source; the order of the others does not matter. `forced_includes` are
-/// the operands of `-include` and `-imacros`, as given. `exists` is asked with absolute paths and
-/// says whether `stat` succeeds, whatever is there; where it does and the name is new, the file
-/// system is asked for the kind and identity. All that is recorded holds at the time of this call:
-/// the caller calls it after the compile, and stores nothing when a file read has changed since.
+/// the operands of `-include` and `-imacros`, as given. `stat` is asked with paths that are relative to
+/// `cwd` or absolute, and follows links. All that is recorded holds at the time of this call: the
+/// caller calls it after the compile, and stores nothing when a file read has changed since.
 ///
 /// # Errors
-/// [`Opaque`] when the sources do not show what the compiler looks for.
+/// [`Opaque`] when the sources do not show what the compiler looks for, or when finding out would take
+/// more than `bounds`.
 pub fn absent_probes(
     files: &[FileRead],
     forced_includes: &[PathBuf],
     search: &SearchPath,
     cwd: &Path,
-    exists: &mut dyn FnMut(&Path) -> bool,
+    bounds: Bounds,
+    stat: &mut dyn FnMut(&Path) -> Option<Stat>,
 ) -> Result<Probes, Opaque> {
     refuse_opaque(files)?;
-    let bytes = |folders: &[PathBuf]| -> Vec<Vec<u8>> {
-        folders.iter().map(|folder| folder.as_os_str().as_bytes().to_vec()).collect()
-    };
     let mut walk = Walk {
         files,
-        disk: Disk::new(files, cwd, exists),
+        disk: Disk::new(files, bounds, stat),
         quote_count: search.quote.len(),
-        chain: [bytes(&search.quote), bytes(&search.angle)].concat(),
+        chain: Vec::with_capacity(search.quote.len() + search.angle.len()),
         explained: vec![false; files.len()],
         first_level: vec![false; files.len()],
         walked: HashSet::new(),
+        walked_from: HashSet::new(),
         again: Vec::new(),
     };
     walk.check_folders(search, cwd)?;
+    for folder in search.quote.iter().chain(&search.angle) {
+        let spelling = walk.disk.spelling(folder.as_os_str().as_bytes())?;
+        walk.chain.push(spelling);
+    }
+    walk.disk.place_files()?;
     walk.main_source(forced_includes)?;
     walk.directives()?;
     walk.unexplained(cwd)?;
@@ -90,17 +98,23 @@ struct Walk<'a> {
     files: &'a [FileRead],
     disk: Disk<'a>,
     /// The quote folders, then the angle folders.
-    chain: Vec<Vec<u8>>,
+    chain: Vec<Spelling>,
     quote_count: usize,
     /// By file: some include that was walked leads to it.
     explained: Vec<bool>,
     /// By file: what it includes may be the first include of all, for which gcc considers a
     /// precompiled header (`libcpp/files.cc`, `pch_open_file`).
     first_level: Vec<bool>,
-    walked: HashSet<(Vec<u8>, Vec<u8>, u8)>,
+    /// Names that were followed from a folder (or from the search path alone), by their purpose.
+    walked: HashSet<(Option<Place>, Name, Name, u8)>,
+    /// Files that were looked at as if they were in a folder.
+    walked_from: HashSet<(usize, Place)>,
     /// Files to look at once more, as if they were in another folder.
-    again: Vec<(usize, Vec<u8>)>,
+    again: Vec<(usize, Place)>,
 }
+
+/// Places in order: a folder, a name, and what is there.
+type Steps = Vec<(Spelling, Name, Found)>;
 
 /// What a walk is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,14 +138,16 @@ impl Walk<'_> {
     /// The folders of the search path must be what they were when the compiler listed them.
     fn check_folders(&mut self, search: &SearchPath, cwd: &Path) -> Result<(), Opaque> {
         for folder in &search.missing {
-            match self.disk.absence(folder.as_os_str().as_bytes()) {
-                Some(index) => self.disk.need_absent(index),
-                None => return Err(Opaque::Changed(folder.clone())),
-            }
+            let (above, name) = split(folder.as_os_str().as_bytes());
+            let (above, name) = (self.disk.spelling(above)?, self.disk.name(name)?);
+            match self.disk.look(above, name)? {
+                found @ Found::Absent(_) => self.disk.need(above, name, found),
+                _ => return Err(Opaque::Changed(folder.clone())),
+            };
         }
         let listed = search.quote.len() + search.angle.len();
         let all = search.quote.iter().chain(&search.angle).chain(&search.duplicates);
-        let (mut reals, mut folders) = (Vec::new(), Vec::new());
+        let (mut reals, mut folders) = (HashMap::new(), Vec::new());
         for (index, folder) in all.enumerate() {
             let changed = || Opaque::Changed(folder.clone());
             let whole = cwd.join(folder);
@@ -139,12 +155,11 @@ impl Walk<'_> {
             if real != collapsed(&whole) {
                 self.disk.need_same(folder, &real);
             }
-            let first = reals.iter().position(|other| *other == real).unwrap_or(index);
+            let first = *reals.entry(real).or_insert(index);
             if first >= listed {
                 return Err(changed());
             }
             folders.push((folder.clone(), first as u32));
-            reals.push(real);
         }
         self.disk.need_search_folders(folders);
         Ok(())
@@ -155,15 +170,17 @@ impl Walk<'_> {
         let Some(main) = self.files.first() else { return Ok(()) };
         self.explained[0] = true;
         self.first_level[0] = true;
-        self.refuse_precompiled(main.path.as_os_str().as_bytes(), &PRECOMPILED[..1])?;
+        let name = self.disk.name(split(main.path.as_os_str().as_bytes()).1)?;
+        self.refuse_precompiled(self.disk.folder_of_file(0), name, &PRECOMPILED[..1])?;
+        let here = self.disk.spelling(b"")?;
         for forced in forced_includes {
             let name = forced.as_os_str().as_bytes();
-            match self.walk(b"", name, Form::Quote, Purpose::Forced, true)? {
+            match self.walk(here, name, Form::Quote, Purpose::Forced, true)? {
                 Some(index) => self.first_level[index] = true,
                 None => return Err(Opaque::ForcedInclude(forced.clone())),
             }
         }
-        let implicit = self.walk(b"", IMPLICIT_HEADER, Form::Angle, Purpose::Implicit, true)?;
+        let implicit = self.walk(here, IMPLICIT_HEADER, Form::Angle, Purpose::Implicit, true)?;
         if let Some(index) = implicit {
             self.first_level[index] = true;
         }
@@ -171,9 +188,10 @@ impl Walk<'_> {
     }
 
     fn directives(&mut self) -> Result<(), Opaque> {
-        for (index, file) in self.files.iter().enumerate() {
-            let folder = folder_of(file.path.as_os_str().as_bytes());
-            self.directives_of(index, &file.scan, folder)?;
+        for index in 0..self.files.len() {
+            if let Some(place) = self.disk.enter(self.disk.folder_of_file(index)) {
+                self.directives_of(index, place)?;
+            }
         }
         self.directives_again()
     }
@@ -181,15 +199,22 @@ impl Walk<'_> {
     /// The compiler may take an included file to be where another of its names is (clang keeps one
     /// entry for each inode): its own quotes are then relative to that.
     fn directives_again(&mut self) -> Result<(), Opaque> {
-        while let Some((index, folder)) = self.again.pop() {
-            let scan = &self.files[index].scan;
-            self.directives_of(index, scan, &folder)?;
+        while let Some((index, place)) = self.again.pop() {
+            self.directives_of(index, place)?;
         }
         Ok(())
     }
 
-    fn directives_of(&mut self, index: usize, scan: &Scan, folder: &[u8]) -> Result<(), Opaque> {
+    /// What a file asks for, once for each folder (not each spelling of it) that it may be in.
+    fn directives_of(&mut self, index: usize, place: Place) -> Result<(), Opaque> {
+        let index = self.disk.same_file(index);
+        if !self.walked_from.insert((index, place)) {
+            return Ok(());
+        }
+        let folder = self.disk.first_spelling(place);
         let first = self.first_level[index];
+        let FileRead { scan, path, .. } = &self.files[index];
+        self.disk.work.file.clone_from(path);
         for Directive { name, form, kind } in &scan.includes {
             let purpose = match kind {
                 Kind::Next => Purpose::IncludeNext,
@@ -211,26 +236,42 @@ impl Walk<'_> {
     /// read that it may lead to.
     fn walk(
         &mut self,
-        includer_folder: &[u8],
+        includer_folder: Spelling,
         name: &[u8],
         form: Form,
         purpose: Purpose,
         first: bool,
     ) -> Result<Option<usize>, Opaque> {
-        let from_includer = form == Form::Quote || purpose.starts_anywhere();
-        let from = if from_includer { includer_folder } else { b"" };
+        if name.is_empty() {
+            return self.note_include(&Steps::new(), purpose, first);
+        }
+        let absolute = name.starts_with(b"/");
+        let from_includer = absolute || form == Form::Quote || purpose.starts_anywhere();
+        let from = match from_includer {
+            true => self.disk.enter(includer_folder),
+            false => None,
+        };
+        let (above, last) = split(name);
+        let (above, last) = (self.disk.name(above)?, self.disk.name(last)?);
         let forced = purpose == Purpose::Forced || purpose == Purpose::Implicit;
-        let key = (from.to_vec(), name.to_vec(), key_of(form, purpose, first));
+        let key = (from, above, last, key_of(form, purpose, first));
         if !forced && !self.walked.insert(key) {
             return Ok(None);
         }
-        let steps = self.steps(from, name, from_includer, purpose)?;
+        let own = from_includer.then_some(includer_folder);
+        let skipped = match (absolute, from_includer) {
+            (true, _) => self.chain.len(),
+            (false, true) => 0,
+            (false, false) => self.quote_count,
+        };
+        let steps = self.steps(own, skipped, above, last, purpose)?;
         match purpose {
             Purpose::HasInclude | Purpose::HasIncludeNext => self.note_has_include(&steps, first),
             Purpose::Implicit => {
-                let found_nowhere = |(_, found): &&(Vec<u8>, Found)| is_passed_over(*found);
-                for (path, found) in steps.iter().take_while(found_nowhere) {
-                    self.need(path, *found);
+                for (folder, name, found) in
+                    steps.iter().take_while(|(_, _, found)| is_passed_over(*found))
+                {
+                    self.need(*folder, *name, *found);
                 }
                 self.note_include(&steps, purpose, first)
             }
@@ -241,23 +282,22 @@ impl Walk<'_> {
     /// Each place in order, up to the first file; all places where the start is not known.
     fn steps(
         &mut self,
-        from: &[u8],
-        name: &[u8],
-        from_includer: bool,
+        own: Option<Spelling>,
+        skipped: usize,
+        above: Name,
+        last: Name,
         purpose: Purpose,
-    ) -> Result<Vec<(Vec<u8>, Found)>, Opaque> {
-        let mut steps = Vec::new();
-        if name.is_empty() {
-            return Ok(steps);
-        }
-        let absolute = name.starts_with(b"/");
-        let chain = if absolute { self.chain.len() } else { 0 };
-        let skipped = if from_includer { chain } else { self.quote_count.max(chain) };
-        let own = (absolute || from_includer).then(|| spell(from, name));
-        let places =
-            own.into_iter().chain(self.chain[skipped..].iter().map(|folder| spell(folder, name)));
-        for path in places {
-            let found = self.disk.look(&path)?;
+    ) -> Result<Steps, Opaque> {
+        let mut steps = Steps::new();
+        let chain = (skipped..self.chain.len()).map(Some);
+        for link in own.map(|_| None).into_iter().chain(chain) {
+            let base = match (link, own) {
+                (Some(index), _) => self.chain[index],
+                (None, Some(own)) => own,
+                (None, None) => continue,
+            };
+            let folder = self.disk.folder_in(base, above)?;
+            let found = self.disk.look(folder, last)?;
             let ends = match found {
                 Found::Absent(_) | Found::Folder => false,
                 Found::Read(_) | Found::Alias(_) => !purpose.starts_anywhere(),
@@ -265,7 +305,7 @@ impl Walk<'_> {
                 // of a name that another way of searching finds further on.
                 Found::Unread => purpose == Purpose::HasInclude,
             };
-            steps.push((path, found));
+            steps.push((folder, last, found));
             if ends {
                 break;
             }
@@ -276,19 +316,20 @@ impl Walk<'_> {
     /// An include counts when it may lead to a file that was read: then each earlier place counts.
     fn note_include(
         &mut self,
-        steps: &[(Vec<u8>, Found)],
+        steps: &Steps,
         purpose: Purpose,
         first: bool,
     ) -> Result<Option<usize>, Opaque> {
-        let is_read =
-            |(_, found): &(Vec<u8>, Found)| matches!(found, Found::Read(_) | Found::Alias(_));
+        let is_read = |(_, _, found): &(Spelling, Name, Found)| {
+            matches!(found, Found::Read(_) | Found::Alias(_))
+        };
         let Some(last) = steps.iter().rposition(is_read) else {
             // gcc does not name a header among the files read where it took the precompiled form.
             return if first { self.refuse_taken(steps) } else { Ok(None) };
         };
         let mut read = None;
-        for (path, found) in &steps[..=last] {
-            self.need(path, *found);
+        for (folder, name, found) in &steps[..=last] {
+            self.need(*folder, *name, *found);
             if let Found::Read(index) | Found::Alias(index) = *found {
                 self.explained[index] = true;
                 read = Some(index);
@@ -296,64 +337,63 @@ impl Walk<'_> {
             if first {
                 let suffixes =
                     if purpose == Purpose::Forced { &PRECOMPILED[..] } else { &PRECOMPILED[..1] };
-                self.refuse_precompiled(path, suffixes)?;
+                self.refuse_precompiled(*folder, *name, suffixes)?;
             }
         }
         Ok(read)
     }
 
     /// An include that led to no file read: it was not compiled, or a precompiled header was taken.
-    fn refuse_taken(&mut self, steps: &[(Vec<u8>, Found)]) -> Result<Option<usize>, Opaque> {
-        for (path, _) in steps {
-            let precompiled = [path, PRECOMPILED[0]].concat();
-            if self.disk.absence(&precompiled).is_none() {
-                return Err(Opaque::PrecompiledHeader(as_path(&precompiled).into()));
-            }
+    fn refuse_taken(&mut self, steps: &Steps) -> Result<Option<usize>, Opaque> {
+        for (folder, name, _) in steps {
+            self.absent_precompiled(*folder, *name, PRECOMPILED[0])?;
         }
         Ok(None)
     }
 
     /// The operator's value depends on each place up to the first file.
-    fn note_has_include(
-        &mut self,
-        steps: &[(Vec<u8>, Found)],
-        first: bool,
-    ) -> Result<Option<usize>, Opaque> {
-        for (path, found) in steps {
-            self.need(path, *found);
+    fn note_has_include(&mut self, steps: &Steps, first: bool) -> Result<Option<usize>, Opaque> {
+        for (folder, name, found) in steps {
+            self.need(*folder, *name, *found);
             if first {
-                self.refuse_precompiled(path, &PRECOMPILED[..1])?;
+                self.refuse_precompiled(*folder, *name, &PRECOMPILED[..1])?;
             }
             if *found == Found::Unread {
-                self.disk.need_present(path);
+                self.disk.need_present(*folder, *name);
             }
         }
         Ok(None)
     }
 
-    fn need(&mut self, path: &[u8], found: Found) {
-        match found {
-            Found::Absent(index) => self.disk.need_absent(index),
-            Found::Folder => self.disk.need_folder(path),
-            Found::Alias(index) => {
-                let folder = folder_of(path);
-                if self.disk.need_input(path) {
-                    self.again.push((index, folder.to_vec()));
-                }
-            }
-            Found::Read(_) | Found::Unread => {}
-        }
+    fn need(&mut self, folder: Spelling, name: Name, found: Found) {
+        self.again.extend(self.disk.need(folder, name, found));
     }
 
-    fn refuse_precompiled(&mut self, path: &[u8], suffixes: &[&[u8]]) -> Result<(), Opaque> {
+    fn refuse_precompiled(
+        &mut self,
+        folder: Spelling,
+        name: Name,
+        suffixes: &[&'static [u8]],
+    ) -> Result<(), Opaque> {
         for suffix in suffixes {
-            let precompiled = [path, suffix].concat();
-            match self.disk.absence(&precompiled) {
-                Some(index) => self.disk.need_absent(index),
-                None => return Err(Opaque::PrecompiledHeader(as_path(&precompiled).into())),
-            }
+            let (precompiled, found) = self.absent_precompiled(folder, name, suffix)?;
+            self.need(folder, precompiled, found);
         }
         Ok(())
+    }
+
+    /// A name with its suffix, under which nothing is.
+    fn absent_precompiled(
+        &mut self,
+        folder: Spelling,
+        name: Name,
+        suffix: &'static [u8],
+    ) -> Result<(Name, Found), Opaque> {
+        let precompiled = self.disk.suffixed(name, suffix)?;
+        match self.disk.look(folder, precompiled)? {
+            found @ Found::Absent(_) => Ok((precompiled, found)),
+            _ => Err(Opaque::PrecompiledHeader(self.disk.path_sought(folder, precompiled))),
+        }
     }
 
     /// Files to which no literal include leads, and all files when some include is computed: each
@@ -374,33 +414,64 @@ impl Walk<'_> {
             .collect();
         includers.sort();
         includers.dedup();
-        let sought_in = [includers.clone(), self.chain.clone(), self.real_chain(cwd)].concat();
+        let mut sought_in = [includers.clone(), self.chain_paths(), self.real_chain(cwd)].concat();
+        sought_in.iter_mut().for_each(|folder| *folder = plain_spelling(folder));
+        sought_in.sort();
+        sought_in.dedup();
+        let here = self.disk.spelling(b"")?;
+        let mut from = vec![here];
+        for includer in &includers {
+            from.push(self.disk.spelling(includer)?);
+        }
         for index in 1..self.files.len() {
-            if self.explained[index] && computed.is_empty() {
+            let literal = self.explained[self.disk.same_file(index)];
+            if literal && computed.is_empty() {
                 continue;
             }
             let file = &self.files[index];
-            let names = names_below(file.path.as_os_str().as_bytes(), &sought_in);
-            let literal = self.explained[index];
+            self.disk.work.file.clone_from(&file.path);
+            let names = self.names_below(file.path.as_os_str().as_bytes(), &sought_in)?;
             if names.is_empty() && !computed.is_empty() && !literal && is_real(&file.path, cwd) {
                 return Err(Opaque::ComputedInclude(file.path.clone()));
             }
             for name in names {
                 // The working directory stands for what an assembler or an option reads.
-                self.walk(b"", &name, Form::Quote, Purpose::Include, first)?;
-                for includer in &includers {
-                    self.walk(includer, &name, Form::Quote, Purpose::Include, first)?;
+                for folder in &from {
+                    self.walk(*folder, &name, Form::Quote, Purpose::Include, first)?;
                 }
             }
         }
         Ok(())
     }
 
+    fn chain_paths(&self) -> Vec<Vec<u8>> {
+        self.chain.iter().map(|folder| self.disk.path_of(*folder).to_vec()).collect()
+    }
+
     /// The folders of the chain by their real names, which gcc gives to files in system folders.
     fn real_chain(&self, cwd: &Path) -> Vec<Vec<u8>> {
-        let real = |folder: &Vec<u8>| cwd.join(as_path(folder)).canonicalize().ok();
-        let reals = self.chain.iter().filter_map(real);
+        let real = |folder: Vec<u8>| cwd.join(as_path(&folder)).canonicalize().ok();
+        let reals = self.chain_paths().into_iter().filter_map(real);
         reals.map(|path| path.as_os_str().as_bytes().to_vec()).collect()
+    }
+
+    /// For each folder that `path` is in, the name from there on.
+    fn names_below(&mut self, path: &[u8], folders: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Opaque> {
+        let path = plain_spelling(path);
+        let mut names = Vec::new();
+        for folder in folders {
+            self.disk.work.look()?;
+            let name = match folder.as_slice() {
+                b"" if !path.starts_with(b"/") => Some(path.as_slice()),
+                b"" => None,
+                b"/" => path.strip_prefix(b"/"),
+                _ => path.strip_prefix(folder.as_slice()).and_then(|rest| rest.strip_prefix(b"/")),
+            };
+            names.extend(name.filter(|name| !name.is_empty()).map(<[u8]>::to_vec));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 }
 
@@ -423,23 +494,4 @@ fn key_of(form: Form, purpose: Purpose, first: bool) -> u8 {
 /// Whether the path has no links in it, so that it may be one that the compiler shortened.
 fn is_real(path: &Path, cwd: &Path) -> bool {
     path.is_absolute() && cwd.join(path).canonicalize().is_ok_and(|real| real == path)
-}
-
-/// For each folder that `path` is in, the name from there on.
-fn names_below(path: &[u8], folders: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let path = plain_spelling(path);
-    let mut names = Vec::new();
-    for folder in folders {
-        let folder = plain_spelling(folder);
-        let name = match folder.as_slice() {
-            b"" if !path.starts_with(b"/") => Some(path.as_slice()),
-            b"" => None,
-            b"/" => path.strip_prefix(b"/"),
-            _ => path.strip_prefix(folder.as_slice()).and_then(|rest| rest.strip_prefix(b"/")),
-        };
-        names.extend(name.filter(|name| !name.is_empty()).map(<[u8]>::to_vec));
-    }
-    names.sort();
-    names.dedup();
-    names
 }

@@ -170,9 +170,14 @@ fn steps(
     // 6. Remember: judge before the launcher is released, store afterwards.
     unit.progress.at(Stage::Storing);
     let mut judged = judge(daemon, &unit, &compiled, text.as_ref());
-    if matches!(judged, Judged::ByText) && text.is_none() {
+    if let Judged::ByText(needs) = &judged
+        && text.is_none()
+    {
+        let is_final = needs.is_final;
         text = text::preprocess(daemon, conversation, cache, &unit).ok();
-        judged = judge(daemon, &unit, &compiled, text.as_ref());
+        if !is_final {
+            judged = judge(daemon, &unit, &compiled, text.as_ref());
+        }
     }
     let finishing = daemon.finishing.begin();
     let released = conversation.send(&ending);
@@ -205,7 +210,10 @@ fn wants_text(unit: &Unit, known: &Known) -> bool {
         || unit.definitions.iter().any(|scan| unit.depends_on_time(scan))
         || unit.definitions.iter().any(|scan| scan.opaque_has_include);
     let only_its_headers_changed = known.is_seen && invocation.needs_only_tokens;
-    known.needs_text || depends_on_time || only_its_headers_changed || !unit.config.direct_mode
+    known.needs_text.is_some()
+        || depends_on_time
+        || only_its_headers_changed
+        || !unit.config.direct_mode
 }
 
 /// Whether a compile here does not say by itself which files it reads.

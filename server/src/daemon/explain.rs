@@ -82,12 +82,13 @@ fn explain_unit(
     // A compile would ask, too; without an answer nothing is stored.
     remember::search_path(daemon, conversation, unit)?;
     let mut reasons = Vec::new();
-    if known.needs_text {
-        reasons.push(
-            "the source needs preprocessed mode (time macros, or a __has_include or #include \
-             whose operand is a macro): whether it hits shows when it is preprocessed"
-                .to_owned(),
-        );
+    if let Some(why) = &known.needs_text {
+        let usual = "time macros, or a __has_include or #include whose operand is a macro";
+        let why = if why.is_empty() { usual } else { why };
+        reasons.push(format!(
+            "the source needs preprocessed mode ({why}): whether it hits shows when it is \
+             preprocessed"
+        ));
     } else if !unit.config.direct_mode {
         reasons.push("`direct_mode` is off: the preprocessed text decides".to_owned());
     } else if known.is_seen {

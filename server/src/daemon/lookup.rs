@@ -24,8 +24,8 @@ const AHEAD_FROM_FILES: usize = 64;
 pub struct Known {
     /// There is an entry.
     pub is_seen: bool,
-    /// Its units can only be told apart by their text.
-    pub needs_text: bool,
+    /// Why its units can only be told apart by their text.
+    pub needs_text: Option<String>,
     manifest: Option<Vec<u8>>,
 }
 
@@ -122,7 +122,7 @@ pub fn remarks(stored: &Stored) -> io::Result<Remarks> {
 /// The direct lookup.
 pub fn direct(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> (Known, Option<Found>) {
     let known = Known::load(cache, unit);
-    let usable = unit.config.direct_mode && !known.needs_text;
+    let usable = unit.config.direct_mode && known.needs_text.is_none();
     let found = if usable { known.find(daemon, cache, unit) } else { None };
     (known, found)
 }

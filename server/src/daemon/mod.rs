@@ -4,6 +4,7 @@ mod active;
 mod admin;
 mod ahead;
 mod bookkeeping;
+mod ceiling;
 mod compile;
 mod compiled;
 mod compilers;

@@ -17,7 +17,7 @@ use cache::key;
 use cache::manifest::{Manifest, Recorded, group_absent};
 use cache::outcome::{Counter, Uncacheable};
 use cache::scan::Scan;
-use cache::search::{FileRead, Opaque, Probes, SearchPath, absent_probes};
+use cache::search::{Bounds, FileRead, Opaque, Probes, SearchPath, absent_probes};
 use cache::store::{EntryKind, SaveOptions};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -26,7 +26,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Where the unit's headers are searched for; `None` where nothing is included.
 pub fn search_path(
@@ -54,9 +54,18 @@ pub fn search_path(
 /// Why the manifest cannot lead to a result.
 enum Obstacle {
     /// The text must decide.
-    NeedsText,
+    NeedsText(NeedsText),
     /// Nothing can be stored.
     Uncacheable(Uncacheable),
+}
+
+/// Why the text must decide.
+#[derive(Clone, Debug, Default)]
+pub struct NeedsText {
+    /// In words; empty where the usual ones will do.
+    why: String,
+    /// Whatever the text shows.
+    pub is_final: bool,
 }
 
 impl From<Uncacheable> for Obstacle {
@@ -94,7 +103,7 @@ pub enum Judged {
     /// Through the manifest.
     Direct(Reads),
     /// Only by the preprocessed text.
-    ByText,
+    ByText(NeedsText),
     /// Not at all.
     NotStored(Uncacheable),
 }
@@ -116,7 +125,7 @@ pub fn judge(daemon: &Daemon, unit: &Unit, compiled: &Compiled, text: Option<&Te
     };
     match read_inputs(daemon, unit, &inputs) {
         Ok(reads) => Judged::Direct(reads),
-        Err(Obstacle::NeedsText) => Judged::ByText,
+        Err(Obstacle::NeedsText(needs)) => Judged::ByText(needs),
         Err(Obstacle::Uncacheable(reason)) => Judged::NotStored(reason),
     }
 }
@@ -137,10 +146,10 @@ pub fn store(
             let text_key = text.and_then(|text| text.key_of(&compiled));
             recorded.key = text_key.unwrap_or_else(|| key::result_key(unit.key, &recorded));
             save_result(cache, unit, recorded.key, compiled)?;
-            save_manifest(cache, unit, known, Some(recorded), false)
+            save_manifest(cache, unit, known, Some(recorded), None)
         }
         // A text that was made after the compile may show a later time than the object.
-        (Judged::ByText, Some(text))
+        (Judged::ByText(needs), Some(text))
             if !text.shows_time || text.start.is_not_after(compiled.start) =>
         {
             let Some(key) = text.key_of(&compiled) else {
@@ -148,9 +157,9 @@ pub fn store(
                 return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what));
             };
             save_result(cache, unit, key, compiled)?;
-            save_manifest(cache, unit, known, None, true)
+            save_manifest(cache, unit, known, None, Some(&needs.why))
         }
-        (Judged::ByText, _) => save_manifest(cache, unit, known, None, true),
+        (Judged::ByText(needs), _) => save_manifest(cache, unit, known, None, Some(&needs.why)),
     }
 }
 
@@ -172,8 +181,10 @@ pub fn link(
         shows_no_time: !text.shows_time,
     };
     let saved = match read_inputs(daemon, unit, &inputs) {
-        Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(key)), false),
-        Err(Obstacle::NeedsText) => save_manifest(cache, unit, &known, None, true),
+        Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(key)), None),
+        Err(Obstacle::NeedsText(needs)) => {
+            save_manifest(cache, unit, &known, None, Some(&needs.why))
+        }
         Err(Obstacle::Uncacheable(reason)) => Err(reason),
     };
     if let Err(reason) = saved {
@@ -214,7 +225,7 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
         ..Reads::default()
     };
     match refuse_files(unit, &scanned, inputs.shows_no_time) {
-        Err(Obstacle::NeedsText) if !reads.files.is_empty() => {
+        Err(Obstacle::NeedsText(_)) if !reads.files.is_empty() => {
             let path = reads.files[0].0.to_string_lossy();
             return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, path).into());
         }
@@ -224,14 +235,14 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     reads.files.extend(listed);
     let mut once = Once::default();
     if scanned.iter().any(|(file, digest)| once.has_another(file, *digest)) {
-        return Err(Obstacle::NeedsText);
+        return Err(Obstacle::NeedsText(NeedsText::default()));
     }
     let quoted = line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref()));
     if let Some(search) = inputs.search {
         let read: Vec<FileRead> = scanned.into_iter().map(|(file, _)| file).collect();
         let inputs = add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
         if inputs.iter().any(|(file, digest)| once.has_another(file, *digest)) {
-            return Err(Obstacle::NeedsText);
+            return Err(Obstacle::NeedsText(NeedsText::default()));
         }
     }
     for path in quoted {
@@ -394,7 +405,7 @@ fn refuse_files(
         && all().any(|scan| scan.computed_include);
     let depends_on_time = !shows_no_time && all().any(|scan| unit.depends_on_time(scan));
     if opaque || climbs || depends_on_time || all().any(redefines) {
-        return Err(Obstacle::NeedsText);
+        return Err(Obstacle::NeedsText(NeedsText::default()));
     }
     Ok(())
 }
@@ -426,17 +437,18 @@ fn add_probes(
     reads: &mut Reads,
 ) -> Result<Vec<(FileRead, Digest)>, Obstacle> {
     let appeared = Cell::new(false);
-    let mut exists = |path: &Path| {
-        let Ok(stat) = unit.here.stat(path) else { return false };
+    let mut look = |path: &Path| {
+        let stat = unit.here.stat(path).ok()?;
         // A file that came while the compiler searched may have been missed or found.
         let folder =
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
         appeared.set(appeared.get() | (!folder && start.is_before(&Stamp::of(&stat))));
-        true
+        Some(stat)
     };
     let cwd = &unit.call.caller.working_directory;
     let forced = &unit.invocation.forced_includes;
-    let probes = absent_probes(read, forced, search, cwd, &mut exists).map_err(obstacle)?;
+    let bounds = Bounds::from(Instant::now());
+    let probes = absent_probes(read, forced, search, cwd, bounds, &mut look).map_err(obstacle)?;
     if appeared.get() {
         return Err(modified("a header appeared during the compile").into());
     }
@@ -453,17 +465,31 @@ fn add_probes(
 
 fn obstacle(opaque: Opaque) -> Obstacle {
     let path = opaque.path().to_string_lossy().into_owned();
+    let (mut why, mut is_final) = (String::new(), false);
     let counter = match opaque {
-        Opaque::HasInclude(_)
-        | Opaque::ComputedInclude(_)
-        | Opaque::ForcedInclude(_)
-        | Opaque::TooManyDirectives(_) => return Obstacle::NeedsText,
-        Opaque::PrecompiledHeader(_) => Counter::CouldNotUsePrecompiledHeader,
-        Opaque::Embed(_) | Opaque::PragmaDependency(_) => Counter::UnsupportedCodeDirective,
-        Opaque::Modules(_) => Counter::CouldNotUseModules,
-        Opaque::Changed(_) => Counter::ModifiedInputFile,
+        Opaque::HasInclude(_) | Opaque::ComputedInclude(_) => None,
+        Opaque::ForcedInclude(_) => {
+            why = format!("{path}, which an option includes, is not among the files read");
+            None
+        }
+        Opaque::TooManyDirectives(_) => {
+            why = format!("{path} has more directives than are followed");
+            None
+        }
+        Opaque::TooMuchWork(_, what) => {
+            why = format!("to follow the includes of {path} takes more {what} than a unit may");
+            is_final = true;
+            None
+        }
+        Opaque::PrecompiledHeader(_) => Some(Counter::CouldNotUsePrecompiledHeader),
+        Opaque::Embed(_) | Opaque::PragmaDependency(_) => Some(Counter::UnsupportedCodeDirective),
+        Opaque::Modules(_) => Some(Counter::CouldNotUseModules),
+        Opaque::Changed(_) => Some(Counter::ModifiedInputFile),
     };
-    Obstacle::Uncacheable(Uncacheable::new(counter, path))
+    match counter {
+        Some(counter) => Obstacle::Uncacheable(Uncacheable::new(counter, path)),
+        None => Obstacle::NeedsText(NeedsText { why, is_final }),
+    }
 }
 
 fn save_options(unit: &Unit, kind: EntryKind, compile_time: Duration) -> SaveOptions {
@@ -496,7 +522,7 @@ fn save_manifest(
     unit: &Unit,
     known: &Known,
     recorded: Option<Recorded>,
-    needs_text: bool,
+    needs_text: Option<&str>,
 ) -> Result<(), Uncacheable> {
     let mut manifest = Manifest::default();
     let old = known.manifest();
@@ -520,7 +546,7 @@ pub fn forget(cache: &Cache, unit: &Unit, result: Digest) {
     } else if manifest.results.len() < before {
         // Without it the manifest leads to nothing, which is a miss as well.
         let needs_text = facts::decode_needs_text(entry.part(PartKind::Facts));
-        let _ = write_manifest(cache, unit, &manifest, needs_text);
+        let _ = write_manifest(cache, unit, &manifest, needs_text.as_deref());
     }
 }
 
@@ -528,7 +554,7 @@ fn write_manifest(
     cache: &Cache,
     unit: &Unit,
     manifest: &Manifest,
-    needs_text: bool,
+    needs_text: Option<&str>,
 ) -> Result<(), Uncacheable> {
     let fields = unit.key_fields().0;
     let fields = fields.iter().map(|(label, value)| format!("{label}\t{value}\0"));

@@ -4,7 +4,7 @@ use super::compilers::Compilers;
 use super::conversation::Conversation;
 use super::helpers::Helpers;
 use super::unit::Call;
-use super::{Activity, Daemon, admin, bookkeeping, compile, lock};
+use super::{Activity, Daemon, admin, bookkeeping, ceiling, compile, lock};
 use crate::client;
 use crate::launcher_protocol::{BUILD, Caller, ToDaemon, ToLauncher};
 use config::{Config, Environment};
@@ -47,6 +47,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
     }
     start_log(&config, mode);
     share_memory_between_threads();
+    ceiling::keep();
     // What the cache holds is nobody else's business. Output files get their mode on their own.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let socket = client::socket_path();

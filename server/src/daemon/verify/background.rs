@@ -2,6 +2,7 @@
 
 use super::recompile::Recompiler;
 use crate::compilers::{Probed, Prober};
+use crate::daemon::ceiling;
 use crate::daemon::conversation::read_all;
 use crate::daemon::unit::{Call, Unit};
 use crate::launcher_protocol::{Caller, Run};
@@ -139,6 +140,7 @@ unsafe fn enter(folder: libc::c_int, umask: u32) -> io::Result<()> {
     // SAFETY: see the caller.
     unsafe {
         libc::setsid();
+        ceiling::lift();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
         libc::setpriority(libc::PRIO_PROCESS, 0, NICE_MAX);
         libc::syscall(libc::SYS_ioprio_set, PRIORITY_OF_PROCESS, 0, IDLE_CLASS);

@@ -95,7 +95,7 @@ pub fn verify(
     };
     let known = Known::load(cache, &unit);
     let manifest = known.manifest();
-    if known.needs_text {
+    if known.needs_text.is_some() {
         return Verdict::Incomparable("it is found by its preprocessed text alone".to_owned());
     }
     let mut current = manifest
