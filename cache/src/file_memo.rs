@@ -12,8 +12,10 @@
 //!   `open`; there the content is always read.
 
 mod folders;
+mod private;
 
 pub use self::folders::Folders;
+pub use self::private::{PrivatePaths, is_refusal, is_spelled_privately};
 use crate::hasher::Digest;
 use crate::scan::{self, Scan};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -119,9 +121,11 @@ impl WorkingDirectory {
         Ok(WorkingDirectory { descriptor, id: (stat.st_dev, stat.st_ino) })
     }
 
-    /// Follows symlinks.
+    /// Follows symlinks, but not to what belongs to this process (see [`PrivatePaths`]).
     pub fn stat(&self, path: &Path) -> io::Result<rustix::fs::Stat> {
-        Ok(rustix::fs::statat(&self.descriptor, path, AtFlags::empty())?)
+        let found = self.stat_link(path);
+        let is_link = found.as_ref().is_ok_and(is_link);
+        if is_link || private::may_be_private(path) { private::follow(self, path) } else { found }
     }
 
     /// Does not follow a symlink at the end of the path.
@@ -129,21 +133,28 @@ impl WorkingDirectory {
         Ok(rustix::fs::statat(&self.descriptor, path, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Opens for reading. Never blocks on a FIFO.
+    /// Opens for reading. Never blocks on a FIFO, but only who has seen that there is none should open:
+    /// a writer that waits for its reader would take this process for one.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        Ok(File::from(rustix::fs::openat(&self.descriptor, path, flags, Mode::empty())?))
+        Ok(File::from(private::open_outside_proc(self, path, flags)?))
+    }
+
+    /// Opens a folder, for lookups only.
+    pub fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        private::open(self, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
     }
 
     /// Whether a compiler that searches would find a file here.
     pub fn presence(&self, path: &Path) -> Presence {
-        match rustix::fs::statat(&self.descriptor, path, AtFlags::empty()) {
+        use rustix::io::Errno;
+        match self.stat(path) {
             Ok(stat) if is_folder(&stat) => Presence::Folder,
             Ok(_) => Presence::File,
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
-                Presence::Absent
-            }
-            Err(_) => Presence::Unknown,
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Presence::Absent,
+                _ => Presence::Unknown,
+            },
         }
     }
 
@@ -156,6 +167,19 @@ impl WorkingDirectory {
 /// Whether that is a folder.
 pub fn is_folder(stat: &rustix::fs::Stat) -> bool {
     rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
+}
+
+/// Whether that can be read more than once, and does not wait for a writer.
+pub fn is_regular(stat: &rustix::fs::Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+}
+
+fn is_link(stat: &rustix::fs::Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Symlink
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 /// Whether nothing was there to ask about.
@@ -220,6 +244,9 @@ impl FileMemo {
         path: &Path,
         now: SystemTime,
     ) -> io::Result<Content> {
+        if !is_regular(stat) {
+            return Err(not_regular());
+        }
         let stamp = Stamp::of(stat);
         if let Some(known) = read(&self.files).get(&(stamp.device, stamp.inode))
             && known.stamp == stamp
@@ -264,7 +291,8 @@ impl FileMemo {
         let stamp = match found {
             Ok(stat) if is_folder(stat) => Stamp::of(stat),
             Ok(_) => return true,
-            failed => return is_nothing(failed),
+            // What is nowhere for this process may be somewhere for the caller.
+            failed => return is_nothing(failed) && !PrivatePaths::new(here).holds(folder),
         };
         let place = (stamp.device, stamp.inode, set);
         if read(&self.absences).get(&place) == Some(&stamp) {
@@ -302,8 +330,8 @@ impl FileMemo {
     ) -> io::Result<(Content, Option<Vec<u8>>)> {
         let mut file = here.open_file(path)?;
         let stat = rustix::fs::fstat(&file)?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        if !is_regular(&stat) {
+            return Err(not_regular());
         }
         let stamp = Stamp::of(&stat);
         let script = starts_like_a_script(&file)?;

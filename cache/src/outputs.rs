@@ -76,7 +76,7 @@ pub fn has_default_permissions(here: &WorkingDirectory, folder: &Path) -> bool {
 fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
     // The working directory was opened as one.
     let Some(named) = path.filter(|path| !path.as_os_str().is_empty()) else { return true };
-    here.stat(named).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    here.open_folder(named).is_ok()
 }
 
 /// Writes the parts of a stored result to their files, each one whole or not at all.

@@ -7,9 +7,11 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use crate::file_memo::{WorkingDirectory, is_regular};
 use crate::outcome::{Counter, Uncacheable};
 
 /// How many files one command line may name, nested ones included (libiberty's own limit is 2000).
@@ -32,7 +34,7 @@ pub fn expand(arguments: &[OsString], cwd: &Path) -> Result<Vec<OsString>, Uncac
             continue;
         };
         files += 1;
-        let content = (files <= FILES_MAX).then(|| read(&cwd.join(OsStr::from_bytes(name))));
+        let content = (files <= FILES_MAX).then(|| read(cwd, Path::new(OsStr::from_bytes(name))));
         let Some(Some(content)) = content else {
             return Err(unusable(&word));
         };
@@ -46,12 +48,16 @@ fn unusable(word: &OsStr) -> Uncacheable {
     Uncacheable::new(Counter::UnsupportedCompilerOption, word.to_string_lossy())
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+fn read(cwd: &Path, path: &Path) -> Option<Vec<u8>> {
+    let here = WorkingDirectory::open(cwd).ok()?;
+    if !is_regular(&here.stat(path).ok()?) {
         return None;
     }
-    let content = std::fs::read(path).ok()?;
+    let mut content = Vec::new();
+    here.open_file(path).ok()?.take(FILE_BYTES_MAX + 1).read_to_end(&mut content).ok()?;
+    if content.len() as u64 > FILE_BYTES_MAX {
+        return None;
+    }
     // A zero byte ends the text for gcc and not for clang.
     (!content.contains(&0)).then_some(content)
 }

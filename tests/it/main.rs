@@ -17,6 +17,7 @@ mod faults;
 mod generated;
 mod hosts;
 mod image;
+mod inputs;
 mod launcher;
 mod lifecycle;
 mod manifests;

@@ -3,8 +3,8 @@
 //! The kernel checks each folder of a path for each look-up. From the last folder on, a look-up
 //! takes two thirds of the time.
 
-use super::WorkingDirectory;
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use super::{WorkingDirectory, is_refusal};
+use rustix::fs::{AtFlags, Stat};
 use std::collections::hash_map::{Entry, HashMap};
 use std::ffi::OsStr;
 use std::io;
@@ -45,10 +45,9 @@ impl<'h> Folders<'h> {
             Entry::Occupied(opened) => opened.into_mut(),
             Entry::Vacant(_) if is_full => return self.here.stat(path),
             Entry::Vacant(place) => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let folder = OsStr::from_bytes(folder);
-                match rustix::fs::openat(&self.here.descriptor, folder, flags, Mode::empty()) {
+                match self.here.open_folder(Path::new(OsStr::from_bytes(folder))) {
                     Ok(opened) => place.insert(opened),
+                    Err(error) if is_refusal(&error) => return Err(error),
                     // The whole path says why, or does without: descriptors may be short.
                     Err(_) => return self.here.stat(path),
                 }

@@ -10,6 +10,7 @@ use super::language::{self, Told};
 use super::payload::{self, Verdict};
 use super::{Argument, Context, Invocation, KeyPart, Role, base_dir};
 use crate::entry::PartKind;
+use crate::file_memo::is_spelled_privately;
 use crate::options::{
     self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, PATH, POSITION,
     Payload, Phase,
@@ -135,6 +136,7 @@ impl<'a> Call<'a> {
         if word == "-" {
             self.refuse(Counter::NoInputFile, &word);
         }
+        self.refuse_private(&word, Counter::BadInputFile);
         let word = self.rewrite(&word).unwrap_or(word);
         self.sources.push((PathBuf::from(&word), self.told));
         self.push(vec![word], Role::Source, KeyPart::Nothing);
@@ -177,10 +179,22 @@ impl<'a> Call<'a> {
         if !found.row.has(PATH) {
             return operand;
         }
+        let is_output =
+            matches!(found.row.effect, Effect::Output | Effect::Depfile(DepfileOption::File));
+        let counter = if is_output { Counter::BadOutputFile } else { Counter::BadInputFile };
+        self.refuse_private(&operand, counter);
         let Some(relative) = self.rewrite(&operand) else { return operand };
         let joined = [&word.as_bytes()[..start], relative.as_bytes()].concat();
         spelled[at] = OsString::from_vec(joined);
         relative
+    }
+
+    /// A descriptor of the caller, as `/dev/fd/3`, is nothing that the daemon could look at, and may be
+    /// there to be read once.
+    fn refuse_private(&mut self, path: &OsStr, counter: Counter) {
+        if is_spelled_privately(Path::new(path)) {
+            self.refuse(counter, path);
+        }
     }
 
     fn rewrite(&mut self, path: &OsStr) -> Option<OsString> {
@@ -341,7 +355,10 @@ impl Call<'_> {
                 Verdict::CountsWithNext => self.pending_payload = Some(tool),
                 Verdict::Debug => self.debug.assembler = true,
                 Verdict::Macro => role = Role::Macro,
-                Verdict::Search => role = Role::Search,
+                Verdict::Search => {
+                    self.refuse_private(OsStr::from_bytes(&part[2..]), Counter::BadInputFile);
+                    role = Role::Search;
+                }
                 Verdict::Refused => {
                     let detail = [word.as_bytes(), b" ", part].concat();
                     self.refuse(Counter::UnsupportedCompilerOption, OsStr::from_bytes(&detail));

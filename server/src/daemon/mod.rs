@@ -22,6 +22,7 @@ mod sendable;
 mod serve;
 mod settings;
 mod start;
+mod streams;
 mod text;
 mod toolchain;
 mod unit;

@@ -10,7 +10,7 @@ use super::unit::{Unit, unsupported_directive};
 use super::{Cache, Daemon};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts;
-use cache::file_memo::{Presence, Stamp};
+use cache::file_memo::{Presence, PrivatePaths, Stamp, is_refusal};
 use cache::hasher::Digest;
 use cache::invocation::Invocation;
 use cache::key;
@@ -248,7 +248,25 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     for path in quoted {
         add_quoted(daemon, unit, path, start, now, &mut reads)?;
     }
-    Ok(reads)
+    match private_path(unit, &reads) {
+        Some(path) => Err(Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()).into()),
+        None => Ok(reads),
+    }
+}
+
+/// A path that leads through /proc, where the daemon sees other files than the compiler: neither what is
+/// there nor that nothing is there can be known. The folders of `absent` are looked at; a link in its
+/// place is nothing absent.
+fn private_path(unit: &Unit, reads: &Reads) -> Option<PathBuf> {
+    let mut private = PrivatePaths::new(&unit.here);
+    let probes = &reads.probes;
+    let read = reads.files.iter().map(|(path, _)| path.as_path());
+    let absent = reads.absent.iter().filter_map(|path| path.parent());
+    let pairs = probes.same_folders.iter().flat_map(|(left, right)| [left, right]);
+    let folders = probes.search_folders.iter().map(|(folder, _)| folder);
+    let asked = probes.present.iter().chain(&probes.directories).chain(pairs).chain(folders);
+    let mut all = read.chain(absent).chain(asked.map(PathBuf::as_path));
+    all.find(|path| private.holds(path)).map(Path::to_owned)
 }
 
 /// The files with `#pragma once`, by their content: gcc reads the second of two equal ones only where
@@ -436,9 +454,15 @@ fn add_probes(
     now: SystemTime,
     reads: &mut Reads,
 ) -> Result<Vec<(FileRead, Digest)>, Obstacle> {
-    let appeared = Cell::new(false);
+    let (appeared, private) = (Cell::new(false), Cell::new(false));
     let mut look = |path: &Path| {
-        let stat = unit.here.stat(path).ok()?;
+        let stat = match unit.here.stat(path) {
+            Ok(stat) => stat,
+            Err(error) => {
+                private.set(private.get() | is_refusal(&error));
+                return None;
+            }
+        };
         // A file that came while the compiler searched may have been missed or found.
         let folder =
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
@@ -449,6 +473,10 @@ fn add_probes(
     let forced = &unit.invocation.forced_includes;
     let bounds = Bounds::from(Instant::now());
     let probes = absent_probes(read, forced, search, cwd, bounds, &mut look).map_err(obstacle)?;
+    if private.get() {
+        let what = "a header that only the compiler can look for";
+        return Err(Uncacheable::new(Counter::BadInputFile, what).into());
+    }
     if appeared.get() {
         return Err(modified("a header appeared during the compile").into());
     }

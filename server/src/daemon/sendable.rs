@@ -12,7 +12,7 @@ use super::local_slots::Purpose;
 use super::start::Start;
 use super::text::{Text, line_marks, precompiled_header};
 use super::unit::Unit;
-use super::{Cache, Daemon};
+use super::{Cache, Daemon, streams};
 use crate::launcher_protocol::{Run, descriptor_mark};
 use cache::depfile;
 use cache::invocation::{Family, Language, Role};
@@ -99,6 +99,11 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     let c_language = matches!(invocation.language.preprocessed(), Language::CPreprocessed);
     if c_language && driver_name(&unit.call.compiler).as_bytes().ends_with(b"++") {
         return stay("C under a driver for C++");
+    }
+    // clang's text does not name the folder.
+    let clang = unit.compiler.banner.family == Family::Clang;
+    if clang && invocation.debug_info && unit.apparent_directory().is_none() {
+        return stay("PWD means something to the compiler alone");
     }
     if form(unit).is_none() {
         return stay(
@@ -195,6 +200,7 @@ pub fn make(
     if form == Form::AsItIs {
         return Ok(as_it_is(unit));
     }
+    streams::refuse(daemon, conversation, unit)?;
     let start = Start::after(&unit.source.stamp);
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
@@ -324,7 +330,7 @@ fn options(unit: &Unit, form: Form) -> Vec<OsString> {
         Form::DirectivesOnly => vec!["-fdirectives-only".into()],
         // gcc's text names the folder itself.
         _ if clang && unit.invocation.debug_info => {
-            let folder = unit.apparent_directory();
+            let folder = unit.apparent_directory().unwrap_or(&unit.call.caller.working_directory);
             vec![[OsStr::new("-fdebug-compilation-dir="), folder.as_os_str()].into_iter().collect()]
         }
         _ => Vec::new(),

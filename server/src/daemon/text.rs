@@ -8,7 +8,7 @@ use super::local_slots::Purpose;
 use super::remember::line_files;
 use super::start::Start;
 use super::unit::Unit;
-use super::{Cache, Daemon};
+use super::{Cache, Daemon, streams};
 use crate::launcher_protocol::{Run, descriptor_mark};
 use cache::file_memo::{Content, Presence};
 use cache::hasher::Digest;
@@ -61,6 +61,7 @@ pub fn preprocess(
     cache: &Cache,
     unit: &Unit,
 ) -> Result<Text, Stop> {
+    streams::refuse(daemon, conversation, unit)?;
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, conversation)?;

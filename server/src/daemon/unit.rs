@@ -5,7 +5,9 @@ use super::active::Progress;
 use super::compilers::{Asker, Prober, Stop, driver_name};
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
-use cache::file_memo::{Content, FileMemo, WorkingDirectory};
+use cache::file_memo::{
+    Content, FileMemo, WorkingDirectory, is_folder, is_refusal, is_regular, is_spelled_privately,
+};
 use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
 use cache::invocation::{Context, Family, Invocation, Phase, Role, Sloppiness};
 use cache::key::{self, Inputs};
@@ -14,7 +16,7 @@ use cache::outputs::{Manner, OutputFile, has_default_permissions, mode_after};
 use cache::scan::{Scan, scan_definition};
 use cache::{entry::PartKind, environment};
 use config::{CompilerCheck, Config, Environment};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,6 +103,7 @@ impl<'c> Unit<'c> {
         let key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
         let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;
+        refuse_streams(&invocation, &here)?;
         let (source, scan) = daemon
             .memo
             .scanned(&here, &invocation.source, now)
@@ -192,10 +195,14 @@ impl<'c> Unit<'c> {
             || parse(self.call, self.config, &self.compiler).as_ref() == Ok(&self.invocation)
     }
 
-    /// The working directory as gcc and clang name it in debug information.
-    pub fn apparent_directory(&self) -> &'c Path {
+    /// The working directory as gcc and clang name it in debug information; `None` where only the
+    /// compiler can tell.
+    pub fn apparent_directory(&self) -> Option<&'c Path> {
         let real = self.call.caller.working_directory.as_path();
-        apparent_directory(self.call, &self.here).unwrap_or(real)
+        match apparent_directory(self.call, &self.here) {
+            Some(apparent) => self.here.stat(apparent).is_ok().then_some(apparent),
+            None => Some(real),
+        }
     }
 
     /// Whether the values of time macros are fixed by SOURCE_DATE_EPOCH (gcc 7 and later; clang
@@ -224,6 +231,23 @@ impl<'c> Unit<'c> {
 
 fn refuse(counter: Counter, detail: impl Into<String>) -> Stop {
     Stop::Uncacheable(Uncacheable::new(counter, detail))
+}
+
+/// What can be read once only is left to the compiler: a FIFO, as a shell makes one of `<(…)`, or a device.
+fn refuse_streams(invocation: &Invocation, here: &WorkingDirectory) -> Result<(), Stop> {
+    let stream = invocation.forced_includes.iter().find(|path| is_stream(here, path));
+    match stream {
+        Some(path) => Err(refuse(Counter::BadInputFile, path.to_string_lossy())),
+        None => Ok(()),
+    }
+}
+
+/// Whether something is there that is neither a file nor a folder, or that only the caller can see.
+fn is_stream(here: &WorkingDirectory, path: &Path) -> bool {
+    match here.stat(path) {
+        Ok(found) => !is_regular(&found) && !is_folder(&found),
+        Err(error) => is_refusal(&error),
+    }
 }
 
 /// Paths must mean the same to the daemon as to the caller: not so across containers.
@@ -347,6 +371,11 @@ fn refuse_source(
     if scan.module_directives && invocation.language.is_preprocessed_by_the_compiler() {
         return Err(refuse(Counter::CouldNotUseModules, "module directive in the source"));
     }
+    let preprocesses = invocation.language.is_preprocessed_by_the_compiler();
+    let mut names = scan.includes.iter().map(|include| Path::new(OsStr::from_bytes(&include.name)));
+    if let Some(name) = names.find(|name| preprocesses && is_spelled_privately(name)) {
+        return Err(refuse(Counter::BadInputFile, name.to_string_lossy()));
+    }
     match unsupported_directive(scan, compiler, invocation, config) {
         Some(what) => Err(refuse(Counter::UnsupportedCodeDirective, what)),
         None => Ok(()),
@@ -442,11 +471,15 @@ fn working_directories<'c>(
     [Some(real), apparent_directory(call, here)].into_iter().flatten().collect()
 }
 
-/// What PWD says, where that is the working directory.
+/// What PWD says, where that is the working directory, or may be: `/proc/self/cwd`, as Bazel has it,
+/// only the caller can follow.
 fn apparent_directory<'c>(call: &'c Call, here: &WorkingDirectory) -> Option<&'c Path> {
     call.caller.variable("PWD").map(Path::new).filter(|apparent| {
-        let stat = here.stat(apparent);
-        apparent.is_absolute() && stat.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == here.id)
+        let is_here = || match here.stat(apparent) {
+            Ok(stat) => (stat.st_dev, stat.st_ino) == here.id,
+            Err(_) => true,
+        };
+        apparent.is_absolute() && is_here()
     })
 }
 
