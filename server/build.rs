@@ -16,10 +16,15 @@ impl Fnv {
 
 fn main() {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-    for folder in ["../early/src", "../config/src", "../cache/src", "src", "../src"] {
+    for folder in
+        ["../early/src", "../config/src", "../cache/src", "../remote/src", "src", "../src"]
+    {
         println!("cargo:rerun-if-changed={folder}");
         add_folder(&mut hash, Path::new(folder));
     }
+    // What others wrote is part of the program, too.
+    println!("cargo:rerun-if-changed=../Cargo.lock");
+    hash.update(&fs::read("../Cargo.lock").unwrap_or_default());
     println!("cargo:rustc-env=RCACHE_BUILD_ID={:016x}", hash.0);
 }
 

@@ -33,8 +33,11 @@ use std::time::Duration;
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("RCACHE_BUILD_ID"));
 
 /// A frame longer than this is refused. Linux caps argv and environment at about 6 MiB, and a
-/// result with larger streams is not stored.
+/// result that printed more than [`PRINTED_BYTES_MAX`] is not stored.
 pub const FRAME_BYTES_MAX: usize = 32 << 20;
+
+/// What a result may have printed to both streams together: it travels in one `Finished`.
+pub const PRINTED_BYTES_MAX: usize = FRAME_BYTES_MAX - SILENT_HIT.len();
 
 /// The launcher gives up on a daemon that says nothing for this long.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ pub(super) const TEMP_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n";
 /// What the cache holds was made from the user's sources: nobody else's business.
 const FOLDER_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+pub(super) const FILE_MODE: u32 = 0o600;
 
 /// How bytes get into a file; a test puts a full disk here.
 pub(super) type WriteBytes = fn(&mut File, &[u8]) -> io::Result<()>;

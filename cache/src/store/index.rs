@@ -95,6 +95,8 @@ pub(super) struct Index {
     path: PathBuf,
     identity: Option<(u64, u64)>,
     last_stamp: i64,
+    /// Changes with every commit of another process.
+    data_version: i64,
 }
 
 /// Whether the file itself is to blame, so that only a new one helps.
@@ -132,7 +134,15 @@ impl Index {
         check_schema(&mut connection)?;
         let newest = "SELECT coalesce(max(last_use), 0) FROM entries";
         let last_stamp = connection.query_row(newest, [], |row| row.get(0))?;
-        Ok(Index { connection, path: path.to_owned(), identity: identity(path), last_stamp })
+        let data_version = data_version(&connection)?;
+        let (path, identity) = (path.to_owned(), identity(path));
+        Ok(Index { connection, path, identity, last_stamp, data_version })
+    }
+
+    /// Whether another process has written since the last time that this was asked.
+    pub fn was_changed_by_others(&mut self) -> rusqlite::Result<bool> {
+        let now = data_version(&self.connection)?;
+        Ok(std::mem::replace(&mut self.data_version, now) != now)
     }
 
     /// Whether the path still leads to the open file.
@@ -327,6 +337,10 @@ impl Index {
             self.connection.prepare_cached("SELECT value FROM facts WHERE name = ?1")?;
         statement.query_row([name], |row| row.get(0)).optional()
     }
+}
+
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
 /// Makes the tables of an empty file; any other file without our tables is damage.

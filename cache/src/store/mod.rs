@@ -6,6 +6,7 @@
 //!   store/ab/<hex key>  one blob for each entry (see `entry.rs`), by the first byte of its key
 //!   tmp/                blobs that are being written; renamed into store/ when whole; scratch folders
 //!   trash/              what `clear` and repairs took out of sight; removed in the background
+//!   users.lock          locked, together with others, by every process that has the store open
 //!   index.sqlite        rows, totals and counters (see `index.rs`), with -wal and -shm
 //! ```
 //!
@@ -25,11 +26,15 @@ mod repair;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use self::blobs::Blobs;
 use self::evict::Goal;
@@ -45,6 +50,8 @@ pub use self::evict::LOW_WATER_PERCENT;
 
 /// How many manifests of one source [`Store::manifests_of_source`] names.
 pub const MANIFESTS_OF_SOURCE_MAX: usize = 16;
+/// See [`Store::users`].
+const USERS_FILE: &str = "users.lock";
 /// Entries that eviction removes before it lets others at the index.
 const EVICT_STEP: usize = 256;
 /// Blobs that cannot be removed before eviction gives up.
@@ -65,6 +72,8 @@ pub struct Store {
     lost: AtomicU64,
     /// Orders saves and uses.
     ticks: AtomicU64,
+    /// Locked by every process that has the store open; `None` where there is no such file.
+    users: Option<File>,
 }
 
 /// What an entry is to the store.
@@ -193,7 +202,12 @@ impl Store {
             walk_wanted: AtomicBool::new(true),
             lost: AtomicU64::new(0),
             ticks: AtomicU64::new(1),
+            users: open_users(&folder.join(USERS_FILE)),
         };
+        let is_alone = store.is_alone();
+        if let Some(users) = &store.users {
+            let _ = flock(users, FlockOperation::LockShared);
+        }
         let opened = store.with_index(|index| {
             let was_clean = index.is_clean()?;
             if was_clean {
@@ -204,7 +218,8 @@ impl Store {
         match opened {
             Ok((was_clean, walked_at)) => {
                 let age = walked_at.and_then(|at| SystemTime::now().duration_since(at).ok());
-                let is_due = !was_clean || age.is_none_or(|age| age > WALK_PERIOD);
+                // While others have it open it is never clean; the first of them has looked.
+                let is_due = !was_clean && is_alone || age.is_none_or(|age| age > WALK_PERIOD);
                 store.walk_wanted.store(is_due, Ordering::Relaxed);
             }
             Err(error) => tracing::warn!("the cache works without its index: {error}"),
@@ -289,10 +304,11 @@ impl Store {
                 let mut uses = lock(&self.uses);
                 Batch::take(&mut pending, &mut uses, &mut lock(&self.counters))
             };
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let applied = index.apply(&batch, now);
+            let applied = match batch.is_empty() {
+                true if !index.was_changed_by_others()? => return Ok(()),
+                true => index.summary(),
+                false => index.apply(&batch, now),
+            };
             let mut pending = lock(&self.pending);
             let mut uses = lock(&self.uses);
             let mut counters = lock(&self.counters);
@@ -434,6 +450,12 @@ impl Store {
         made.map_err(|source| StoreError::File { path: self.blobs.temp(), source })
     }
 
+    /// Whether no other process has the store open.
+    fn is_alone(&self) -> bool {
+        let users = self.users.as_ref();
+        users.is_none_or(|users| flock(users, FlockOperation::NonBlockingLockExclusive).is_ok())
+    }
+
     fn tick(&self) -> u64 {
         self.ticks.fetch_add(1, Ordering::Relaxed)
     }
@@ -527,10 +549,17 @@ impl Drop for Store {
         let flushed = self.flush(SystemTime::now());
         let is_walked =
             lock(&self.walk).next.is_none() && !self.walk_wanted.load(Ordering::Relaxed);
-        if flushed.is_ok() && is_walked {
+        // What others have in memory would be found by a walk only, if they crashed.
+        if flushed.is_ok() && is_walked && self.is_alone() {
             let _ = self.with_index(|index| index.set_clean(true));
         }
     }
+}
+
+fn open_users(path: &Path) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(blobs::FILE_MODE);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path).ok()
 }
 
 /// A thread that panicked leaves counts and lists that are still whole.

@@ -42,6 +42,11 @@ fn sweep_all(store: &Store) {
     while store.sweep() {}
 }
 
+/// The end of a process lets go of its locks, and of nothing else.
+fn crash(store: &mut Store) {
+    store.users = None;
+}
+
 /// A folder with a store, whose process can be killed and started again.
 struct Scene {
     folder: tempfile::TempDir,
@@ -98,7 +103,10 @@ impl Scene {
 
     /// As `kill -9` would: nothing that waits in memory is written.
     fn kill(&mut self) {
-        std::mem::forget(self.store.take());
+        if let Some(mut store) = self.store.take() {
+            crash(&mut store);
+            std::mem::forget(store);
+        }
         self.store = Some(Store::open(&self.path("")).unwrap());
     }
 
@@ -545,6 +553,43 @@ fn killed_before_the_index_was_written() {
     assert_eq!(scene.present(5), [0, 1, 2, 3, 4]);
     sweep_all(&scene);
     assert_eq!(scene.totals().files, 5);
+    scene.assert_totals_match_files();
+}
+
+#[test]
+fn two_processes_share_a_store() {
+    let mut scene = Scene::with_entries(2);
+    sweep_all(&scene);
+    let mut other = Store::open(&scene.path("")).unwrap();
+    assert!(!other.sweep(), "nothing points to a crash");
+    other.save(key(7), &entry(7), RESULT).unwrap();
+    other.add_counters(&[("hit", 3)]);
+    scene.add_counters(&[("hit", 2)]);
+    scene.flush(at(101));
+    other.flush(at(102)).unwrap();
+    // This one has nothing to write, and sees what the other wrote.
+    scene.flush(at(103));
+    for store in [&scene, &other] {
+        assert_eq!(store.counters(), [("hit".to_owned(), 5)]);
+        assert_eq!(store.totals().files, 3);
+        assert!(store.load(key(0)).is_some() && store.load(key(7)).is_some());
+    }
+    // Both keep to the limit together.
+    let limits = Limits { max_files: 3, ..Limits::default() };
+    scene.save(8);
+    scene.flush(at(104));
+    assert!(scene.evict(limits, at(105)).unwrap().entries > 0);
+    other.flush(at(106)).unwrap();
+    assert!(other.totals().files <= 3);
+    assert_eq!(other.evict(limits, at(107)).unwrap(), Evicted::default());
+    scene.assert_totals_match_files();
+    // The end of one says nothing of what the other has in memory.
+    scene.store = None;
+    other.save(key(9), &entry(9), RESULT).unwrap();
+    crash(&mut other);
+    std::mem::forget(other);
+    scene.store = Some(Store::open(&scene.path("")).unwrap());
+    sweep_all(&scene);
     scene.assert_totals_match_files();
 }
 

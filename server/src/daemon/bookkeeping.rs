@@ -50,7 +50,7 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
         let due = swept.is_none_or(|swept| swept.elapsed() >= SWEEP_INTERVAL);
         if due && daemon.started.elapsed() >= FLUSH_INTERVAL {
             // In bounded steps, until every cache says that it is done.
-            let more = daemon.caches().iter().filter(|cache| cache.store.sweep()).count();
+            let more = daemon.caches.all().iter().filter(|cache| cache.store.sweep()).count();
             swept = (more == 0).then(Instant::now);
         }
         let rest = FLUSH_INTERVAL.saturating_sub(flushed.elapsed());
@@ -61,7 +61,7 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
 /// Writes counters and uses to the index.
 pub fn flush(daemon: &Daemon) {
     count_passed_through(daemon);
-    for cache in daemon.caches() {
+    for cache in daemon.caches.all() {
         flush_cache(&cache);
     }
 }
@@ -73,7 +73,7 @@ fn count_passed_through(daemon: &Daemon) {
     let count = std::fs::rename(&noted, &taken)
         .and_then(|()| std::fs::metadata(&taken))
         .map_or(0, |found| found.len());
-    let home = daemon.caches().into_iter().find(|cache| cache.folder == daemon.home);
+    let home = daemon.caches.all().into_iter().find(|cache| cache.folder == daemon.home);
     if count > 0
         && let Some(cache) = home
     {
@@ -96,7 +96,7 @@ pub fn flush_cache(cache: &super::Cache) {
 }
 
 fn evict(daemon: &Daemon) {
-    for cache in daemon.caches() {
+    for cache in daemon.caches.all() {
         let limits = *lock(&cache.limits);
         match cache.store.evict(limits, SystemTime::now()) {
             Ok(evicted) if evicted.entries > 0 => {

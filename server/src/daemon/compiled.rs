@@ -3,6 +3,7 @@
 use super::conversation::Captured;
 use super::start::Start;
 use super::unit::Unit;
+use crate::launcher_protocol::PRINTED_BYTES_MAX;
 use cache::depfile;
 use cache::entry::{Part, PartKind};
 use cache::facts::Maker;
@@ -62,11 +63,16 @@ impl Compiled {
         }
         let streams =
             [(PartKind::Stdout, captured.stdout()), (PartKind::Stderr, captured.stderr())];
+        let mut printed = 0;
         for (kind, bytes) in streams {
             let bytes = bytes.map_err(|_| internal("cannot read what the compiler printed"))?;
+            printed += bytes.len();
             if !bytes.is_empty() {
                 parts.push(Part { kind, bytes });
             }
+        }
+        if printed > PRINTED_BYTES_MAX {
+            return Err(internal("the compiler printed too much"));
         }
         let (files, start) = match (dependencies(unit, captured, &parts)?, listed) {
             (None, Some(listed)) => (Some(listed.files), start.earlier(listed.start)),

@@ -10,6 +10,7 @@ use super::toolchain::{Here, Toolchain, Trials};
 use super::unit::Unit;
 use super::{Cache, Daemon, lock};
 use crate::compilers::wire_identity;
+use crate::launcher_protocol::PRINTED_BYTES_MAX;
 use crate::party::{Party, Process};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts::Maker;
@@ -190,7 +191,7 @@ pub fn compile<'d>(
 /// and does not find it there. clang quotes from its text (`lib/Frontend/TextDiagnostic.cpp`), whose
 /// lines are the source's, except for the macros that were put before it.
 fn is_acceptable(unit: &Unit, reply: &Reply) -> bool {
-    if reply.status != 0 || !reply.stdout.is_empty() {
+    if reply.status != 0 || !reply.stdout.is_empty() || reply.stderr.len() > PRINTED_BYTES_MAX {
         return false;
     }
     let looks_the_same =

@@ -4,6 +4,7 @@ use super::ahead::Ahead;
 use super::start::CLOCK_TICKS_MAX;
 use super::unit::Unit;
 use super::{Cache, Daemon};
+use crate::launcher_protocol::PRINTED_BYTES_MAX;
 use cache::entry::{PartKind, Stored};
 use cache::facts;
 use cache::file_memo::{Stamp, nanoseconds_of};
@@ -112,11 +113,13 @@ pub struct Remarks {
 /// Reads them off a result.
 pub fn remarks(stored: &Stored) -> io::Result<Remarks> {
     let part = |kind| stored.part(kind).map(|part| part.content()).transpose();
-    Ok(Remarks {
-        compile_time: facts::decode_compile_time(part(PartKind::Facts)?.as_deref()),
-        stdout: part(PartKind::Stdout)?.unwrap_or_default(),
-        stderr: part(PartKind::Stderr)?.unwrap_or_default(),
-    })
+    let stdout = part(PartKind::Stdout)?.unwrap_or_default();
+    let stderr = part(PartKind::Stderr)?.unwrap_or_default();
+    if stdout.len() + stderr.len() > PRINTED_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let compile_time = facts::decode_compile_time(part(PartKind::Facts)?.as_deref());
+    Ok(Remarks { compile_time, stdout, stderr })
 }
 
 /// The direct lookup.

@@ -4,6 +4,7 @@ mod active;
 mod admin;
 mod ahead;
 mod bookkeeping;
+mod caches;
 mod ceiling;
 mod compile;
 mod compiled;
@@ -34,16 +35,15 @@ use crate::launcher_protocol::View;
 use active::Active;
 use cache::file_memo::FileMemo;
 use cache::store::{Limits, Store};
+use caches::{Cache, Caches};
 use compilers::Compilers;
 use config::Config;
-use counts::Counts;
 use finishing::Finishing;
 use helpers::Helpers;
 use local_slots::LocalSlots;
 use remote::fleet::Fleet;
 use sendable::Predefined;
 use settings::Settings;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -51,9 +51,6 @@ use std::time::{Duration, Instant};
 use writers::Writers;
 
 pub use serve::{Mode, run};
-
-/// A cache folder that cannot be used is tried again after this long.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Everything that the daemon knows.
 pub struct Daemon {
@@ -83,8 +80,8 @@ pub struct Daemon {
     verifier: verify::Verifier,
     /// Macros that clang defines by itself.
     predefined: Predefined,
-    /// The cache folders in use: calls may name different ones.
-    caches: Mutex<HashMap<PathBuf, Opened>>,
+    /// The cache folders in use.
+    caches: Caches,
     /// What it listens on.
     socket: PathBuf,
     /// The cache folder of the environment that it was started in.
@@ -106,21 +103,6 @@ struct Activity {
     idle_timeout: Mutex<Option<Duration>>,
 }
 
-/// One cache folder.
-pub struct Cache {
-    /// Results and manifests.
-    pub store: Store,
-    /// What happened lately.
-    pub counts: Counts,
-    limits: Mutex<Limits>,
-    folder: PathBuf,
-}
-
-enum Opened {
-    Usable(Arc<Cache>),
-    Unusable { since: Instant },
-}
-
 impl Daemon {
     /// The cache that a call means; `None` where its folder cannot be used, which is tried again
     /// after a while. The limits of the newest call hold.
@@ -131,33 +113,13 @@ impl Daemon {
         if config.cache_dir.as_os_str().is_empty() {
             return None;
         }
-        let mut caches = lock(&self.caches);
-        match caches.get(&config.cache_dir) {
-            Some(Opened::Usable(cache)) => {
-                *lock(&cache.limits) = limits;
-                return Some(Arc::clone(cache));
-            }
-            Some(Opened::Unusable { since }) if since.elapsed() < RETRY_AFTER => return None,
-            _ => {}
-        }
-        let opened = match Store::open(&config.cache_dir) {
-            Ok(store) => Opened::Usable(Arc::new(Cache {
-                store,
-                counts: Counts::default(),
-                limits: Mutex::new(limits),
-                folder: config.cache_dir.clone(),
-            })),
+        self.caches.find(&config.cache_dir, limits, |folder| match Store::open(folder) {
+            Ok(store) => Some(store),
             Err(error) => {
                 tracing::error!("{error}");
-                Opened::Unusable { since: Instant::now() }
+                None
             }
-        };
-        let cache = match &opened {
-            Opened::Usable(cache) => Some(Arc::clone(cache)),
-            Opened::Unusable { .. } => None,
-        };
-        caches.insert(config.cache_dir.clone(), opened);
-        cache
+        })
     }
 
     /// Whether each core has a call already: most likely it runs a compiler, and a helper there would be
@@ -175,16 +137,6 @@ impl Daemon {
         let _ = std::fs::remove_file(&self.socket);
         self.verifier.end();
         self.bookkeeper.unpark();
-    }
-
-    /// All caches in use.
-    fn caches(&self) -> Vec<Arc<Cache>> {
-        let caches = lock(&self.caches);
-        let usable = caches.values().filter_map(|opened| match opened {
-            Opened::Usable(cache) => Some(Arc::clone(cache)),
-            Opened::Unusable { .. } => None,
-        });
-        usable.collect()
     }
 }
 

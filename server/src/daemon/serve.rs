@@ -76,7 +76,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         memory: Default::default(),
         verifier: Default::default(),
         predefined: Default::default(),
-        caches: Mutex::default(),
+        caches: Default::default(),
         home: config.cache_dir.clone(),
         view: client::view()?,
         started: Instant::now(),
@@ -308,5 +308,5 @@ fn end(daemon: &Daemon) {
     daemon.verifier.wait();
     bookkeeping::flush(daemon);
     // The stores note that they were closed in order, and need no walk at the next start.
-    lock(&daemon.caches).clear();
+    daemon.caches.close();
 }

@@ -3,7 +3,7 @@
 use cache::file_memo::Stamp;
 use config::{Config, Environment, Loaded};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Different environments in use at one time; more than a few are rare.
 const KEPT_MAX: usize = 16;
@@ -11,7 +11,7 @@ const KEPT_MAX: usize = 16;
 /// Settings that were read lately.
 #[derive(Default)]
 pub struct Settings {
-    kept: Mutex<Vec<Kept>>,
+    kept: Mutex<Vec<Arc<Kept>>>,
 }
 
 struct Kept {
@@ -29,15 +29,15 @@ pub struct Found {
 
 impl Settings {
     /// The settings of a call with this environment.
+    ///
+    /// No file is looked at under the lock: it may be on a server that does not answer.
     pub fn find(&self, environment: &Environment) -> Found {
-        let mut kept = self.kept.lock().unwrap_or_else(|poison| poison.into_inner());
-        let held = kept.iter().position(|kept| {
-            kept.loaded.holds_for(environment)
-                && kept.files.iter().all(|(path, stamp)| stamp_of(path) == *stamp)
-        });
-        if let Some(position) = held {
-            let loaded = Arc::clone(&kept[position].loaded);
-            return Found { loaded, fresh: false };
+        let for_call = |kept: &&Arc<Kept>| kept.loaded.holds_for(environment);
+        let kept: Vec<Arc<Kept>> = self.lock().iter().filter(for_call).cloned().collect();
+        let is_current =
+            |kept: &&Arc<Kept>| kept.files.iter().all(|(path, stamp)| stamp_of(path) == *stamp);
+        if let Some(kept) = kept.iter().find(is_current) {
+            return Found { loaded: Arc::clone(&kept.loaded), fresh: false };
         }
         // Stamped before reading: a change in between is read again next time.
         let files = Config::files(environment)
@@ -48,11 +48,16 @@ impl Settings {
             })
             .collect();
         let loaded = Arc::new(Config::load(environment));
+        let mut kept = self.lock();
         if kept.len() == KEPT_MAX {
             kept.remove(0);
         }
-        kept.push(Kept { loaded: Arc::clone(&loaded), files });
+        kept.push(Arc::new(Kept { loaded: Arc::clone(&loaded), files }));
         Found { loaded, fresh: true }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Kept>>> {
+        self.kept.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 }
 
