@@ -101,7 +101,8 @@ impl Line {
         let variable = |name: &str| {
             environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
         };
-        let socket = config::paths::socket_path(&variable, own.uid());
+        let folder = config::paths::make_runtime_folder(&variable, own.uid())?;
+        let socket = folder.join(config::paths::socket_name(&variable));
         let umask = rustix::process::umask(rustix::fs::Mode::empty());
         rustix::process::umask(umask);
         let caller = Caller {

@@ -9,7 +9,7 @@ use server::launcher_protocol::{self, BUILD, Terminal, ToDaemon, ToLauncher};
 use server::program::{self, INSIDE_VARIABLE, Ran};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ pub fn compile(name: &OsStr, arguments: &[OsString]) -> u8 {
         return call.exec();
     }
     if inherited::lacks_output_stream() {
-        note_passed_through();
+        client::note_passed_through();
         return call.exec();
     }
     match call.converse() {
@@ -113,7 +113,7 @@ impl Call<'_> {
                     Ending::Status(status, Streams::Files(stdout, stderr))
                 }
                 None => {
-                    note_passed_through();
+                    client::note_passed_through();
                     Ending::StepAside
                 }
             },
@@ -234,14 +234,6 @@ fn write_all(stream: BorrowedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The daemon counts the bytes of this file when it is there again.
-fn note_passed_through() {
-    let path = client::passed_through_path(&client::socket_path());
-    let file = File::options().create(true).append(true).open(path);
-    // Without the folder of the socket there is nobody to tell.
-    let _ = file.and_then(|mut file| file.write_all(b"."));
-}
-
 fn copy_from_start(file: &mut File, stream: BorrowedFd) -> io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
     let mut block = [0; COPIED_BYTES];
@@ -316,10 +308,10 @@ mod tests {
                 .map(<[u8]>::to_vec)
         }
 
-        fn socket(&self) -> PathBuf {
+        fn socket(&self) -> Option<PathBuf> {
             // SAFETY: as above.
             let address = unsafe { early::socket_path(self.pointers().as_ptr(), &NAMES) };
-            PathBuf::from(OsStr::from_bytes(address.expect("an address").path()))
+            address.map(|address| PathBuf::from(OsStr::from_bytes(address.path())))
         }
     }
 
@@ -412,11 +404,24 @@ mod tests {
 
     #[test]
     fn both_ways_ask_the_same_daemon() {
-        let folder = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
-        let text = folder.path().to_str().unwrap();
-        let (slash, long) = (format!("{text}/"), format!("/tmp/{}", "long/".repeat(20)));
+        let scratch = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+        let text = scratch.path().to_str().unwrap();
+        let below = |name: &str| format!("{text}/{name}");
+        for name in ["safe", "open", "linked", "missing", "file"] {
+            std::fs::create_dir(below(name)).unwrap();
+        }
+        for (name, mode) in [("safe", 0o755), ("open", 0o775)] {
+            std::fs::create_dir(below(name) + "/rcache").unwrap();
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(below(name) + "/rcache", mode).unwrap();
+        }
+        symlink(below("safe/rcache"), below("linked/rcache")).unwrap();
+        std::fs::write(below("file/rcache"), "").unwrap();
+        let (slash, long) = (below("safe/"), format!("/tmp/{}", "long/".repeat(20)));
         let user = rustix::process::getuid().as_raw();
-        for folder in [text, &slash, &long, "", "relative", "/nowhere/at/all", "/dev/null"] {
+        let (mut found, folders) = (0, ["safe", "open", "linked", "missing", "file"].map(below));
+        let others = [&slash, &long, "", "relative", "/nowhere/at/all", "/dev/null"];
+        for folder in folders.iter().map(String::as_str).chain(others) {
             for (name, value) in [("RCACHE_DIR", "/a"), ("HOME", ""), ("B", "x")] {
                 let variable = |asked: &str| match asked {
                     "XDG_RUNTIME_DIR" => Some(OsString::from(folder)),
@@ -424,8 +429,16 @@ mod tests {
                 };
                 let variables = [format!("XDG_RUNTIME_DIR={folder}"), format!("{name}={value}")];
                 let early = Stack::new(&[], &[&variables[0], &variables[1]]).socket();
-                assert_eq!(early, config::paths::socket_path(&variable, user), "{variables:?}");
+                let later = config::paths::runtime_folder(&variable, user);
+                let later = later.filter(|folder| folder.exists()).map(|folder| folder.path);
+                let later = later.map(|path| path.join(config::paths::socket_name(&variable)));
+                // Where the given folder cannot be used, the launcher decides.
+                assert!(early.is_none() || early == later, "{variables:?}: {early:?}, {later:?}");
+                let is_plain = ["safe", "safe/"].iter().any(|name| below(name) == folder);
+                assert!(!is_plain || early.is_some(), "{variables:?}");
+                found += usize::from(early.is_some());
             }
         }
+        assert!(found >= 6, "{found}");
     }
 }

@@ -22,18 +22,113 @@ pub const DECIDING: [&str; 6] =
 /// `/XXXXXXXXXXXXXXXX.sock`
 const FILE_NAME_BYTES: usize = 1 + 16 + 5;
 
-/// The socket of the daemon that serves a call with these variables, for this user.
+/// The folder for sockets in the cache folder.
+const IN_CACHE: &str = "run";
+
+/// The name of the socket of the daemon that serves a call with these variables.
+pub fn socket_name(variable: &dyn Fn(&str) -> Option<OsString>) -> String {
+    file_name(deciding_hash(variable))
+}
+
+/// The folder of this user's sockets, or the one that is to be made; `None` where there is no safe one.
 ///
-/// It is in `$XDG_RUNTIME_DIR/rcache` where that is a folder of this user (`sudo` and containers
-/// hand on a variable that names somebody else's, or nothing), else in `/tmp/rcache-UID`.
-pub fn socket_path(variable: &dyn Fn(&str) -> Option<OsString>, user: u32) -> PathBuf {
-    let name = file_name(deciding_hash(variable));
-    let folder = variable(XDG_RUNTIME_DIR).map(PathBuf::from).filter(|folder| {
-        let length = folder.as_os_str().len() + "/rcache".len() + FILE_NAME_BYTES;
-        folder.is_absolute() && length <= SOCKET_PATH_BYTES_MAX && is_folder_of(folder, user)
+/// The first of these that can be used: `$XDG_RUNTIME_DIR/rcache` (`sudo` and containers hand on a
+/// variable that names somebody else's folder, or nothing), `/tmp/rcache-UID`, and where another user
+/// was there first, `/run/user/UID/rcache` and a folder in the cache folder.
+pub fn runtime_folder(
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    user: u32,
+) -> Option<RuntimeFolder> {
+    let mut folders = candidates(variable, user).into_iter().map(|path| look_at(path, user));
+    folders.find(|folder| folder.state != State::Unsafe)
+}
+
+/// As [`runtime_folder`], after making it where it is missing. The error names each folder that cannot
+/// be used, and why.
+pub fn make_runtime_folder(
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    user: u32,
+) -> io::Result<PathBuf> {
+    let mut refused = Vec::new();
+    for path in candidates(variable, user) {
+        match make_safe(&path, user) {
+            Ok(()) => return Ok(path),
+            Err(error) => refused.push(format!("{}: {error}", path.display())),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, refused.join("; ")))
+}
+
+/// The folders that go before the one in use and cannot be used, each with the reason.
+pub fn refused_runtime_folders(
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    user: u32,
+) -> Vec<(PathBuf, String)> {
+    let folders = candidates(variable, user).into_iter();
+    let refused = folders.map_while(|path| match judge(&path, user) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Some((path, error.to_string())),
+        _ => None,
     });
-    let shared = || PathBuf::from(format!("/tmp/rcache-{user}"));
-    folder.map_or_else(shared, |folder| folder.join("rcache")).join(name)
+    refused.collect()
+}
+
+/// A folder of sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    state: State,
+}
+
+impl RuntimeFolder {
+    /// Whether it is there. Only then is anything in it worth a look.
+    pub fn exists(&self) -> bool {
+        self.state == State::Safe
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Safe,
+    Missing,
+    Unsafe,
+}
+
+fn look_at(path: PathBuf, user: u32) -> RuntimeFolder {
+    let state = match judge(&path, user) {
+        Ok(()) => State::Safe,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => State::Missing,
+        Err(_) => State::Unsafe,
+    };
+    RuntimeFolder { path, state }
+}
+
+/// Where the folder of sockets can be, best first.
+fn candidates(variable: &dyn Fn(&str) -> Option<OsString>, user: u32) -> Vec<PathBuf> {
+    let mut folders = Vec::with_capacity(2);
+    let given = variable(XDG_RUNTIME_DIR).map(PathBuf::from).unwrap_or_default();
+    let below = given.join("rcache");
+    if given.is_absolute() && (judge(&below, user).is_ok() || is_folder_of(&given, user)) {
+        folders.push(below);
+    }
+    folders.push(PathBuf::from(format!("/tmp/rcache-{user}")));
+    let of_login = PathBuf::from(format!("/run/user/{user}"));
+    if is_folder_of(&of_login, user) {
+        folders.push(of_login.join("rcache"));
+    }
+    let caches = [
+        (RCACHE_CACHE_DIR, ""),
+        (RCACHE_DIR, ""),
+        (XDG_CACHE_HOME, "rcache"),
+        (HOME, ".cache/rcache"),
+    ];
+    let of_cache = |(name, below): (&str, &str)| {
+        let folder = variable(name).map(PathBuf::from).filter(|folder| folder.is_absolute())?;
+        Some(folder.join(below).join(IN_CACHE))
+    };
+    folders.extend(caches.into_iter().find_map(of_cache));
+    folders.retain(|folder| folder.as_os_str().len() + FILE_NAME_BYTES <= SOCKET_PATH_BYTES_MAX);
+    folders
 }
 
 /// `XXXXXXXXXXXXXXXX.sock`, without std's formatting: its code and tables would be the launcher's only
@@ -45,24 +140,33 @@ fn file_name(hash: u64) -> String {
     name
 }
 
-/// Makes the folder of the socket, or makes sure that the one that is there is safe: a folder and
-/// no symlink, owned by `user`, and writable by nobody else. Somebody else's folder in `/tmp`
-/// could hand out wrong objects.
-pub fn prepare_runtime_folder(folder: &Path, user: u32) -> io::Result<()> {
-    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+/// Makes a folder for sockets, or makes sure that the one that is there is safe.
+fn make_safe(folder: &Path, user: u32) -> io::Result<()> {
+    match judge(folder, user) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        judged => return judged,
+    }
+    // The cache folder may not be there yet. Nothing else that is missing is made: not /tmp.
+    let is_in_cache = folder.ends_with(IN_CACHE);
+    match std::fs::DirBuilder::new().mode(0o700).recursive(is_in_cache).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
+    // Another user may have been faster.
+    judge(folder, user)
+}
+
+/// Whether a folder can hold sockets: a folder and no symlink, owned by `user`, and writable by nobody
+/// else. In somebody else's folder, each file could be a link to one of ours, a pipe, or the socket of
+/// a daemon that hands out wrong objects.
+fn judge(folder: &Path, user: u32) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(folder)?;
-    let refuse = |why: String| {
-        let text = format!("{} {why}; remove it", folder.display());
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
-    };
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     match metadata {
-        _ if !metadata.is_dir() => refuse("is not a folder".to_owned()),
-        _ if metadata.uid() != user => refuse(format!("belongs to user {}", metadata.uid())),
+        _ if !metadata.is_dir() => refuse("it is not a folder".to_owned()),
+        _ if metadata.uid() != user => refuse(format!("it belongs to user {}", metadata.uid())),
         _ if metadata.mode() & 0o022 != 0 => {
-            refuse(format!("can be written by others (mode {:o})", metadata.mode() & 0o7777))
+            refuse(format!("others can write there (mode {:o})", metadata.mode() & 0o7777))
         }
         _ => Ok(()),
     }
@@ -106,11 +210,18 @@ mod tests {
         std::fs::metadata("/proc/self").unwrap().uid()
     }
 
-    fn path(variables: &[(&str, &str)]) -> PathBuf {
-        let lookup = |name: &str| {
+    fn lookup<'v>(variables: &'v [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + 'v {
+        |name: &str| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
-        };
-        socket_path(&lookup, own_user())
+        }
+    }
+
+    fn name(variables: &[(&str, &str)]) -> String {
+        socket_name(&lookup(variables))
+    }
+
+    fn folders(variables: &[(&str, &str)]) -> Vec<PathBuf> {
+        candidates(&lookup(variables), own_user())
     }
 
     #[test]
@@ -124,51 +235,71 @@ mod tests {
     fn the_runtime_folder_is_used_where_it_can_be() {
         let folder = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
         let text = folder.path().to_str().unwrap();
-        assert!(path(&[("XDG_RUNTIME_DIR", text)]).starts_with(folder.path().join("rcache")));
-        let fallback = format!("/tmp/rcache-{}", own_user());
+        assert_eq!(folders(&[("XDG_RUNTIME_DIR", text)])[0], folder.path().join("rcache"));
+        let fallback = PathBuf::from(format!("/tmp/rcache-{}", own_user()));
         let long = format!("/tmp/{}", "long/".repeat(20));
         for unusable in ["", "relative", "/nowhere/at/all", "/dev/null", long.as_str()] {
-            assert!(path(&[("XDG_RUNTIME_DIR", unusable)]).starts_with(&fallback), "{unusable}");
+            assert_eq!(folders(&[("XDG_RUNTIME_DIR", unusable)])[0], fallback, "{unusable}");
         }
         let other = |_: &str| Some(OsString::from(text));
-        let fallback = format!("/tmp/rcache-{}", own_user() + 1);
-        assert!(socket_path(&other, own_user() + 1).starts_with(fallback));
+        let fallback = PathBuf::from(format!("/tmp/rcache-{}", own_user() + 1));
+        assert_eq!(candidates(&other, own_user() + 1)[0], fallback);
+    }
+
+    #[test]
+    fn the_cache_folder_is_the_last_resort() {
+        for (variables, last) in [
+            (&[("HOME", "/h")][..], "/h/.cache/rcache/run"),
+            (&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], "/x/rcache/run"),
+            (&[("HOME", "/h"), ("RCACHE_DIR", "/r"), ("XDG_CACHE_HOME", "/x")], "/r/run"),
+            (&[("RCACHE_CACHE_DIR", "/c"), ("RCACHE_DIR", "/r")], "/c/run"),
+            (&[("RCACHE_DIR", "relative"), ("HOME", "/h")], "/h/.cache/rcache/run"),
+        ] {
+            assert_eq!(folders(variables).last().unwrap(), Path::new(last));
+        }
+        assert!(folders(&[]).iter().all(|folder| !folder.ends_with("run")));
     }
 
     #[test]
     fn each_cache_folder_has_a_socket() {
-        let mut seen = vec![path(&[])];
-        for name in DECIDING {
+        let mut seen = vec![name(&[])];
+        for variable in DECIDING {
             for value in ["", "/a", "/b"] {
-                let path = path(&[(name, value)]);
-                assert!(!seen.contains(&path), "{name}={value}");
-                assert!(path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
-                seen.push(path);
+                let name = name(&[(variable, value)]);
+                assert!(!seen.contains(&name), "{variable}={value}");
+                assert!(name.len() < FILE_NAME_BYTES);
+                seen.push(name);
             }
         }
-        assert_eq!(path(&[("PATH", "/bin")]), path(&[]));
+        assert_eq!(name(&[("PATH", "/bin")]), name(&[]));
         assert_ne!(
-            path(&[("RCACHE_CONFIG", "/a"), ("RCACHE_DIR", "")]),
-            path(&[("RCACHE_CONFIG", "/a")])
+            name(&[("RCACHE_CONFIG", "/a"), ("RCACHE_DIR", "")]),
+            name(&[("RCACHE_CONFIG", "/a")])
         );
     }
 
     #[test]
-    fn an_unsafe_folder_is_refused() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = scratch.path().join("rcache");
-        prepare_runtime_folder(&folder, own_user()).unwrap();
+    fn an_unsafe_folder_is_passed_over() {
+        let scratch = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+        let (folder, text) = (scratch.path().join("rcache"), scratch.path().to_str().unwrap());
+        let variables = [("XDG_RUNTIME_DIR", text)];
+        let variable = lookup(&variables);
+        let found = || runtime_folder(&variable, own_user()).filter(|found| found.path == folder);
+        let refused = || refused_runtime_folders(&variable, own_user());
+        assert!(!found().unwrap().exists());
+        assert_eq!(make_runtime_folder(&variable, own_user()).unwrap(), folder);
         assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
-        prepare_runtime_folder(&folder, own_user()).unwrap();
+        assert_eq!(make_runtime_folder(&variable, own_user()).unwrap(), folder);
+        assert!(found().unwrap().exists());
+        assert_eq!(refused(), []);
 
-        let refused =
-            |folder: &Path, user| prepare_runtime_folder(folder, user).unwrap_err().to_string();
-        assert!(refused(&folder, own_user() + 1).contains("belongs to user"));
+        assert!(judge(&folder, own_user() + 1).unwrap_err().to_string().contains("belongs to"));
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o770)).unwrap();
-        assert!(refused(&folder, own_user()).contains("mode 770"));
-        let link = scratch.path().join("link");
-        std::os::unix::fs::symlink(scratch.path(), &link).unwrap();
-        assert!(refused(&link, own_user()).contains("not a folder"));
-        assert!(prepare_runtime_folder(&scratch.path().join("no/folder"), own_user()).is_err());
+        assert!(found().is_none());
+        assert!(refused()[0].1.contains("mode 770"));
+        std::fs::remove_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(scratch.path(), &folder).unwrap();
+        assert!(found().is_none());
+        assert!(refused()[0].1.contains("not a folder"));
     }
 }

@@ -6,6 +6,7 @@ use crate::launcher_protocol::{
 };
 use crate::program;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -102,10 +103,22 @@ pub fn view() -> io::Result<View> {
     }
 }
 
-/// Where the daemon of this process' environment listens.
-pub fn socket_path() -> PathBuf {
+/// Where the daemon of this process' environment listens. The folder is made where it is missing.
+pub fn make_socket_path() -> io::Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
-    config::paths::socket_path(&|name| std::env::var_os(name), user)
+    let folder = config::paths::make_runtime_folder(&variable, user)?;
+    Ok(folder.join(config::paths::socket_name(&variable)))
+}
+
+/// The same where the folder is there; nothing in it was looked at yet.
+fn socket_path() -> Option<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let folder = config::paths::runtime_folder(&variable, user).filter(|folder| folder.exists())?;
+    Some(folder.path.join(config::paths::socket_name(&variable)))
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// Where launchers leave a byte for each call that they could not bring to the daemon.
@@ -113,12 +126,30 @@ pub fn passed_through_path(socket: &Path) -> PathBuf {
     socket.with_extension("passed")
 }
 
+/// Leaves such a byte. Without the folder of the socket there is nobody to tell.
+pub fn note_passed_through() {
+    let Some(socket) = socket_path() else { return };
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(UNSURPRISED)
+        .open(passed_through_path(&socket));
+    let _ = file.and_then(|mut file| file.write_all(b"."));
+}
+
+/// Opening a file in the folder of the socket never waits, and leads nowhere else.
+const UNSURPRISED: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+
 /// Connects to the daemon, and starts it first where none answers and `start` is set.
 pub fn connect(start: bool) -> io::Result<Connection> {
-    let socket = socket_path();
-    match connect_to(&socket) {
-        Err(error) if start && is_absence(&error) => start_daemon(&socket),
-        result => result,
+    let connected = match socket_path() {
+        Some(socket) => connect_to(&socket),
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
+    match connected {
+        Err(error) if start && is_absence(&error) => start_daemon(&make_socket_path()?),
+        connected => connected,
     }
 }
 
@@ -280,8 +311,6 @@ fn is_absence(error: &io::Error) -> bool {
 /// Starts the daemon, or waits for the process that is already starting it: one wins the lock,
 /// and whoever gets the lock next finds the daemon up.
 fn start_daemon(socket: &Path) -> io::Result<Connection> {
-    let folder = socket.parent().unwrap_or(Path::new("/"));
-    config::paths::prepare_runtime_folder(folder, rustix::process::getuid().as_raw())?;
     let deadline = Instant::now() + START_MAX;
     let _lock = lock(&socket.with_extension("lock"), deadline)?;
     match connect_to(socket) {
@@ -300,7 +329,9 @@ fn start_daemon(socket: &Path) -> io::Result<Connection> {
 }
 
 fn lock(path: &Path, deadline: Instant) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600).custom_flags(UNSURPRISED);
+    let file = options.open(path)?;
     loop {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),

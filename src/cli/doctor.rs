@@ -8,7 +8,7 @@ use super::screen::{self, Paint, Style};
 use super::{Outcome, describe};
 use config::{Config, Environment};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Runs every check; the exit status is 1 when one of them fails.
@@ -16,12 +16,13 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     let environment = Environment::of_this_process();
     let loaded = Config::load(&environment);
     let user = rustix::process::getuid().as_raw();
-    let socket = server::client::socket_path();
-    let folder = socket.parent().unwrap_or(Path::new("/"));
+    let variable = |name: &str| std::env::var_os(name);
 
     let mut findings = checks::settings(&loaded);
-    findings
-        .push(checks::runtime_folder(folder, config::paths::prepare_runtime_folder(folder, user)));
+    findings.push(checks::runtime_folder(
+        config::paths::make_runtime_folder(&variable, user),
+        &config::paths::refused_runtime_folders(&variable, user),
+    ));
     let status = server::client::ask(json!({ "command": "status" }), true);
     let status = status.map_err(|error| describe(&error));
     findings.push(checks::daemon(status.clone()));

@@ -11,6 +11,7 @@ mod config;
 mod crash;
 mod demo;
 mod direct_mode;
+mod doors;
 mod early;
 mod fallback;
 mod faults;

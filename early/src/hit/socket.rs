@@ -1,6 +1,6 @@
 //! Where the daemon listens, as `config::paths::socket_path` says it.
 
-use super::syscalls::{Statx, stat, user};
+use super::syscalls::{Statx, lstat, stat, user};
 use super::text::{Bytes, Environment, Stack};
 use crate::Names;
 use core::mem::MaybeUninit;
@@ -39,40 +39,69 @@ pub unsafe fn socket_path(stack: *const usize, names: &Names) -> Option<Address>
     address(&unsafe { Stack::new(stack) }.environment(), names)
 }
 
-/// The address of the daemon that serves a call with these variables.
+/// The address of the daemon that serves a call with these variables; `None` where the launcher has to
+/// make the folder, or to look elsewhere.
 pub fn address(environment: &Environment, names: &Names) -> Option<Address> {
     let mut address = Address { bytes: MaybeUninit::uninit(), length: 0 };
     let mut bytes = Bytes::new(&mut address.bytes);
     bytes.push(&1_u16.to_ne_bytes())?;
     let user = user();
     let start = bytes.len();
-    let folder = environment.get(names.runtime_folder).unwrap_or_default();
-    let fits = folder.len() + WITHIN_RUNTIME_FOLDER_BYTES <= names.socket_path_bytes_max;
-    if folder.first() == Some(&b'/') && fits && {
-        bytes.push(folder)?;
-        bytes.push(b"\0")?;
-        is_folder_of(bytes.get().get(start..)?, user)
-    } {
-        bytes.truncate(start + folder.len());
-        if folder.last() != Some(&b'/') {
-            bytes.push(b"/")?;
-        }
-        bytes.push(b"rcache/")?;
-    } else {
+    let given = environment.get(names.runtime_folder).unwrap_or_default();
+    let is_given = push_given(&mut bytes, given, user, names.socket_path_bytes_max)?;
+    if !is_given {
         bytes.truncate(start);
         bytes.push(b"/tmp/rcache-")?;
         push_decimal(&mut bytes, user)?;
-        bytes.push(b"/")?;
+        if !leads_to(&mut bytes, start, |path| is_safe(path, user))? {
+            return None;
+        }
     }
+    bytes.push(b"/")?;
     push_hexadecimal(&mut bytes, deciding_hash(environment, names.deciding))?;
     bytes.push(b".sock\0")?;
     address.length = bytes.len();
     Some(address)
 }
 
+/// Pushes the folder in `$XDG_RUNTIME_DIR`. `Some(false)` where it has no part in it, `None` where the
+/// launcher decides.
+fn push_given(bytes: &mut Bytes, given: &[u8], user: u32, path_bytes_max: usize) -> Option<bool> {
+    let fits = given.len() + WITHIN_RUNTIME_FOLDER_BYTES <= path_bytes_max;
+    if given.first() != Some(&b'/') || !fits {
+        return Some(false);
+    }
+    let start = bytes.len();
+    bytes.push(given)?;
+    if given.last() != Some(&b'/') {
+        bytes.push(b"/")?;
+    }
+    bytes.push(b"rcache")?;
+    if leads_to(bytes, start, |path| is_safe(path, user))? {
+        return Some(true);
+    }
+    bytes.truncate(start + given.len());
+    if leads_to(bytes, start, |path| is_folder_of(path, user))? { None } else { Some(false) }
+}
+
+/// Asks about the path that begins at `start`, which gets its NUL meanwhile.
+fn leads_to(bytes: &mut Bytes, start: usize, ask: impl Fn(&[u8]) -> bool) -> Option<bool> {
+    let length = bytes.len();
+    bytes.push(b"\0")?;
+    let answer = ask(bytes.get().get(start..)?);
+    bytes.truncate(length);
+    Some(answer)
+}
+
 fn is_folder_of(path: &[u8], user: u32) -> bool {
     let mut found = MaybeUninit::<Statx>::uninit();
     stat(path, &mut found).is_some_and(|found| found.is_folder() && found.user == user)
+}
+
+/// Nothing in a folder of others is worth a look: each file could be a pipe, or a link to one of ours.
+fn is_safe(path: &[u8], user: u32) -> bool {
+    let mut found = MaybeUninit::<Statx>::uninit();
+    lstat(path, &mut found).is_some_and(|found| found.is_folder_of_only(user))
 }
 
 fn push_decimal(bytes: &mut Bytes, number: u32) -> Option<()> {

@@ -21,11 +21,13 @@ const EXIT_GROUP: usize = 231;
 const STATX: usize = 332;
 
 const AT_FDCWD: usize = -100_isize as usize;
+const AT_SYMLINK_NOFOLLOW: usize = 0x100;
 const STATX_BASIC_STATS: u32 = 0x7ff;
 const STATX_MNT_ID: u32 = 0x1000;
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 const S_IFREG: u16 = 0o100_000;
+const S_IWOTHERS: u16 = 0o022;
 
 const AF_UNIX: usize = 1;
 const SOCK_STREAM_CLOEXEC: usize = 1 | 0o2_000_000;
@@ -131,6 +133,11 @@ impl Statx {
         self.mode & S_IFMT == S_IFDIR
     }
 
+    /// Whether nobody else can put anything there.
+    pub fn is_folder_of_only(&self, user: u32) -> bool {
+        self.is_folder() && self.user == user && self.mode & S_IWOTHERS == 0
+    }
+
     /// Whether it is a file that somebody may execute.
     pub fn is_program(&self) -> bool {
         self.mode & S_IFMT == S_IFREG && self.mode & 0o111 != 0
@@ -139,8 +146,17 @@ impl Statx {
 
 /// What a path leads to. `path` ends with a NUL.
 pub fn stat<'f>(path: &[u8], found: &'f mut MaybeUninit<Statx>) -> Option<&'f Statx> {
+    statx(path, 0, found)
+}
+
+/// What a path is, without following it. `path` ends with a NUL.
+pub fn lstat<'f>(path: &[u8], found: &'f mut MaybeUninit<Statx>) -> Option<&'f Statx> {
+    statx(path, AT_SYMLINK_NOFOLLOW, found)
+}
+
+fn statx<'f>(path: &[u8], flags: usize, found: &'f mut MaybeUninit<Statx>) -> Option<&'f Statx> {
     let mask = (STATX_BASIC_STATS | STATX_MNT_ID) as usize;
-    let words = [AT_FDCWD, path.as_ptr() as usize, 0, mask, found.as_mut_ptr() as usize, 0];
+    let words = [AT_FDCWD, path.as_ptr() as usize, flags, mask, found.as_mut_ptr() as usize, 0];
     // SAFETY: the path ends with a NUL, and the result has the kernel's form.
     let succeeded = unsafe { syscall(STATX, words) == 0 };
     // SAFETY: the kernel has written it where it says so.

@@ -50,9 +50,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
     ceiling::keep();
     // What the cache holds is nobody else's business. Output files get their mode on their own.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let socket = client::socket_path();
-    let user = rustix::process::getuid().as_raw();
-    config::paths::prepare_runtime_folder(socket.parent().unwrap_or(Path::new("/")), user)?;
+    let socket = client::make_socket_path()?;
     let _lock = match own_cache_folder(&config.cache_dir, &socket) {
         Ownership::Ours(lock) => lock,
         Ownership::Theirs(other) => {

@@ -47,14 +47,18 @@ pub fn settings(loaded: &Loaded) -> Vec<Finding> {
 }
 
 /// Whether the socket is in a safe place.
-pub fn runtime_folder(folder: &Path, prepared: io::Result<()>) -> Finding {
-    match prepared {
-        Ok(()) => Finding::ok("runtime folder", folder.display().to_string()),
-        Err(error) => Finding::fail(
-            "runtime folder",
-            format!("{}: {error}", folder.display()),
-            "make it yours alone (mode 700), or set XDG_RUNTIME_DIR to a folder that is",
-        ),
+pub fn runtime_folder(made: io::Result<PathBuf>, refused: &[(PathBuf, String)]) -> Finding {
+    const REMEDY: &str =
+        "make it yours alone (mode 700), or set XDG_RUNTIME_DIR to a folder that is";
+    match (made, refused) {
+        (Ok(folder), []) => Finding::ok("runtime folder", folder.display().to_string()),
+        (Ok(folder), refused) => {
+            let refused = refused.iter().map(|(path, why)| format!("{}: {why}", path.display()));
+            let seen = refused.collect::<Vec<_>>().join("; ");
+            let seen = format!("{}, since {seen}", folder.display());
+            Finding::warn("runtime folder", seen, REMEDY)
+        }
+        (Err(error), _) => Finding::fail("runtime folder", error.to_string(), REMEDY),
     }
 }
 
@@ -316,6 +320,17 @@ mod tests {
         let wrong = find(json!({ "verify_match": 3, "verify_mismatch": 1 })).unwrap();
         assert_eq!(wrong.grade, Grade::Warn);
         assert!(wrong.remedy.contains("verify-mismatch"), "{wrong:?}");
+    }
+
+    #[test]
+    fn sockets_in_another_place() {
+        let made = || Ok(PathBuf::from("/c/run"));
+        assert_eq!(runtime_folder(made(), &[]).grade, Grade::Ok);
+        let refused = [(PathBuf::from("/tmp/rcache-1"), "it belongs to user 2".to_owned())];
+        let found = runtime_folder(made(), &refused);
+        assert_eq!(found.grade, Grade::Warn);
+        assert_eq!(found.seen, "/c/run, since /tmp/rcache-1: it belongs to user 2");
+        assert_eq!(runtime_folder(Err(io::ErrorKind::Other.into()), &refused).grade, Grade::Fail);
     }
 
     #[test]

@@ -78,12 +78,15 @@ impl Cache {
     }
 
     /// For a user to whom permission bits apply, together with the project; root gives up its rights.
-    pub fn unprivileged(mut self, project: &Project) -> Cache {
-        if is_root() {
-            self.user = Some(NOBODY);
-            give_away(self.scratch.path());
-            give_away(project.root().parent().unwrap());
-        }
+    pub fn unprivileged(self, project: &Project) -> Cache {
+        if is_root() { self.of_user(NOBODY, project) } else { self }
+    }
+
+    /// For another user, together with the project; needs root.
+    pub fn of_user(mut self, user: u32, project: &Project) -> Cache {
+        self.user = Some(user);
+        give_away(self.scratch.path(), user);
+        give_away(project.root().parent().unwrap(), user);
         self
     }
 
@@ -274,11 +277,11 @@ impl Drop for Cache {
     }
 }
 
-fn give_away(path: &Path) {
-    std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("chown as root");
+fn give_away(path: &Path, user: u32) {
+    std::os::unix::fs::chown(path, Some(user), Some(user)).expect("chown as root");
     if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_dir()) {
         for entry in std::fs::read_dir(path).unwrap().flatten() {
-            give_away(&entry.path());
+            give_away(&entry.path(), user);
         }
     }
 }
