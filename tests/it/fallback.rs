@@ -361,3 +361,18 @@ fn output_folder_vanishes_and_disk_of_the_project_is_full() {
     assert!(!got.ok(), "a half-written object is no success: {got:?}");
     drop(disk);
 }
+
+#[test]
+fn what_printed_too_much_is_left_to_the_compiler() {
+    let (project, cache) = (Project::new(&[("a.c", "int a;\n")]), Cache::new());
+    project.script(
+        "cc",
+        "#!/bin/sh\ncase \"$*\" in *-###*) ;; *) yes | head -c 34000000 >&2;; esac\nexec gcc \"$@\"\n",
+    );
+    for _ in 0..2 {
+        let before = cache.stats();
+        let outcome = cache.compile(&project, "./cc -c a.c").success();
+        assert_eq!(outcome.stderr.len(), 34_000_000);
+        assert_eq!(cache.endings_since(&before), "internal_error");
+    }
+}

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod crash;
 mod demo;
+mod descriptors;
 mod direct_mode;
 mod doors;
 mod early;

@@ -1,6 +1,7 @@
 //! Compilers as the daemon asks for them: the probes run in the launcher's process.
 
 use super::conversation::Conversation;
+use super::descriptors;
 use crate::compilers::Unidentified;
 use crate::launcher_protocol::Run;
 use cache::outcome::Uncacheable;
@@ -20,14 +21,18 @@ pub enum Stop {
 
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
-        Stop::Gone(error)
+        // It is this end that lacks something; the launcher is there.
+        match descriptors::shortage(&error) {
+            Some(shortage) => Stop::Uncacheable(shortage),
+            None => Stop::Gone(error),
+        }
     }
 }
 
 impl From<Unidentified> for Stop {
     fn from(unidentified: Unidentified) -> Stop {
         match unidentified {
-            Unidentified::NoProbe(error) => Stop::Gone(error),
+            Unidentified::NoProbe(error) => error.into(),
             Unidentified::Unusable(why) => Stop::Uncacheable(why),
         }
     }

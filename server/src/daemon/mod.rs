@@ -11,6 +11,7 @@ mod compiled;
 mod compilers;
 mod conversation;
 mod counts;
+mod descriptors;
 mod elsewhere;
 mod explain;
 mod finishing;
@@ -38,6 +39,7 @@ use cache::store::{Limits, Store};
 use caches::{Cache, Caches};
 use compilers::Compilers;
 use config::Config;
+use descriptors::Capacity;
 use finishing::Finishing;
 use helpers::Helpers;
 use local_slots::LocalSlots;
@@ -72,6 +74,10 @@ pub struct Daemon {
     helpers: Arc<Helpers>,
     /// Compilers that run on this machine.
     slots: LocalSlots,
+    /// Calls that are served, where descriptors are few.
+    serving: LocalSlots,
+    /// How many calls there may be at one time.
+    capacity: Capacity,
     /// Hosts that compile for this machine.
     fleet: Fleet,
     /// What is remembered of units that were to be sent there.

@@ -2,7 +2,9 @@
 
 use super::compilers::Compilers;
 use super::conversation::Conversation;
+use super::descriptors::{self, Capacity};
 use super::helpers::Helpers;
+use super::local_slots::Purpose;
 use super::unit::Call;
 use super::{Activity, Daemon, admin, bookkeeping, ceiling, compile, lock};
 use crate::client;
@@ -20,8 +22,14 @@ use std::time::{Duration, Instant};
 /// Threads that wait for a connection. One more is started whenever the last one gets busy.
 const WAITING_THREADS_MAX: usize = 4;
 
-/// Calls at one time; more are turned away, and their launchers run the compiler.
+/// Calls at one time; more wait until they are accepted.
 const CONNECTIONS_MAX: usize = 4096;
+
+/// Between two looks whether there is room for one more.
+const ROOM_LOOK: Duration = Duration::from_millis(5);
+
+/// What keeps calls from being accepted is told of this often.
+const COMPLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A daemon that retires waits this long for the calls that it serves; a compile may take hours.
 const RETIRE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -70,6 +78,8 @@ pub fn run(mode: Mode) -> io::Result<()> {
         finishing: Default::default(),
         helpers: Helpers::start(),
         slots: Default::default(),
+        serving: Default::default(),
+        capacity: Capacity::of(descriptors::raise(), CONNECTIONS_MAX),
         fleet: Default::default(),
         memory: Default::default(),
         verifier: Default::default(),
@@ -224,23 +234,32 @@ fn spawn_acceptor(daemon: &Arc<Daemon>, listener: &Arc<UnixListener>, waiting: &
 }
 
 fn accept_calls(daemon: &Arc<Daemon>, listener: &Arc<UnixListener>, waiting: &Arc<AtomicUsize>) {
+    let mut complained: Option<Instant> = None;
     loop {
+        let is_full = || {
+            let active = daemon.activity.active.load(Ordering::SeqCst);
+            active >= daemon.capacity.connections
+        };
+        while is_full() {
+            std::thread::sleep(ROOM_LOOK);
+        }
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!("accept: {error}");
-                std::thread::sleep(Duration::from_millis(10));
+                if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_INTERVAL) {
+                    complained = Some(Instant::now());
+                    tracing::warn!("accept: {error}");
+                }
+                std::thread::sleep(ROOM_LOOK);
                 continue;
             }
         };
         // Counted as active before it stops counting as waiting, so that the end cannot miss it.
-        let active = daemon.activity.active.fetch_add(1, Ordering::SeqCst);
+        daemon.activity.active.fetch_add(1, Ordering::SeqCst);
         if waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
             spawn_acceptor(daemon, listener, waiting);
         }
-        if active < CONNECTIONS_MAX {
-            serve_guarded(daemon, stream);
-        }
+        serve_guarded(daemon, stream);
         daemon.activity.active.fetch_sub(1, Ordering::SeqCst);
         *lock(&daemon.activity.last) = Instant::now();
         if waiting.fetch_add(1, Ordering::SeqCst) >= WAITING_THREADS_MAX {
@@ -273,6 +292,9 @@ fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation) -> io::Result<()
                 return Ok(());
             }
             let call = Call { caller, terminal, compiler, arguments };
+            let limit = daemon.capacity.calls;
+            let enter = |_| daemon.serving.acquire(Purpose::Compile, limit, conversation);
+            let _room = limit.map(enter).transpose()?;
             compile::serve(daemon, conversation, &call)
         }
         ToDaemon::Ask { caller, question } => {

@@ -3,6 +3,7 @@
 use super::Daemon;
 use super::active::Progress;
 use super::compilers::{Asker, Prober, Stop, driver_name};
+use super::descriptors;
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{
@@ -256,7 +257,11 @@ fn working_directory(daemon: &Daemon, caller: &Caller) -> Result<WorkingDirector
     if caller.view != daemon.view {
         return Err(elsewhere());
     }
-    let here = WorkingDirectory::open(&caller.working_directory).map_err(|_| elsewhere())?;
+    let here = WorkingDirectory::open(&caller.working_directory);
+    let here = here.map_err(|error| match descriptors::shortage(&error) {
+        Some(shortage) => Stop::Uncacheable(shortage),
+        None => elsewhere(),
+    })?;
     if here.id == caller.working_directory_id { Ok(here) } else { Err(elsewhere()) }
 }
 

@@ -2,9 +2,9 @@
 
 use super::recompile::Recompiler;
 use crate::compilers::{Probed, Prober};
-use crate::daemon::ceiling;
 use crate::daemon::conversation::read_all;
 use crate::daemon::unit::{Call, Unit};
+use crate::daemon::{ceiling, descriptors};
 use crate::launcher_protocol::{Caller, Run};
 use crate::party::{Party, Process};
 use crate::program::{End, INSIDE_VARIABLE, PseudoTerminal};
@@ -141,6 +141,7 @@ unsafe fn enter(folder: libc::c_int, umask: u32) -> io::Result<()> {
     unsafe {
         libc::setsid();
         ceiling::lift();
+        descriptors::restore();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
         libc::setpriority(libc::PRIO_PROCESS, 0, NICE_MAX);
         libc::syscall(libc::SYS_ioprio_set, PRIORITY_OF_PROCESS, 0, IDLE_CLASS);
