@@ -80,7 +80,13 @@ pub fn keep(
 ) -> io::Result<PathBuf> {
     let all = cache_folder.join(FOLDER);
     let folder = all.join(name);
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    // A cache folder that was removed meanwhile stays so.
+    for made in [&all, &folder] {
+        match DirBuilder::new().mode(0o700).create(made) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
     write_new(&folder.join("about.txt"), about.as_bytes())?;
     for difference in differences {
         for (side, entry) in [("stored", stored), ("compiled", compiled)] {

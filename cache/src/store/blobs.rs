@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::ownership::{is_trusted, secure};
 use crate::entry::{ENTRY_SIZE_BYTES_MAX, HEADER_SIZE_BYTES_MAX};
 use crate::hasher::Digest;
 
@@ -26,6 +27,7 @@ pub(super) type WriteBytes = fn(&mut File, &[u8]) -> io::Result<()>;
 /// The blob folders below one cache folder.
 pub(super) struct Blobs {
     folder: PathBuf,
+    user: u32,
     /// Keeps temporary names apart from those of other processes and of earlier ones.
     opened_nanoseconds: u128,
     names_given: AtomicU64,
@@ -74,18 +76,54 @@ impl Blobs {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Blobs {
             folder: folder.to_owned(),
+            user: rustix::process::geteuid().as_raw(),
             opened_nanoseconds: since_epoch.as_nanos(),
             names_given: AtomicU64::new(0),
             write_bytes: |file, bytes| file.write_all(bytes),
         }
     }
 
-    /// Makes the cache folder and what belongs into it. Only a cache folder that is missing
-    /// afterwards is an error: one that cannot be written can still be read.
-    pub fn create_folders(&self) -> io::Result<()> {
-        create_folder(&self.folder)?;
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes the cache folder and what belongs into it, where nobody else can write to it. Only a
+    /// cache folder that is missing afterwards is an error: one that cannot be written can still be
+    /// read.
+    pub fn create_folder(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.folder)?;
+        secure(&self.folder)?;
+        self.create_subfolders()
+    }
+
+    /// Whether nobody else can put anything into the folders and the index, which may be missing.
+    pub fn secure_folders(&self) -> Vec<(PathBuf, io::Result<()>)> {
+        let folders = [self.store(), self.temp(), self.trash()].map(|path| {
+            let secured = secure(&path);
+            (path, secured)
+        });
+        let index = self.index();
+        let is_trusted = match fs::metadata(&index) {
+            Ok(found) if !is_trusted(&found, self.user) => {
+                let why = format!("it belongs to user {}, or others can write to it", found.uid());
+                Err(io::Error::new(ErrorKind::PermissionDenied, why))
+            }
+            _ => Ok(()),
+        };
+        let mut all = Vec::from(folders);
+        all.push((index, is_trusted));
+        // What cannot be looked at is not used either, and what is missing will be ours.
+        all.retain(|(_, checked)| {
+            checked.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+        });
+        all
+    }
+
+    /// Makes what belongs into the cache folder, which must be there.
+    pub fn create_subfolders(&self) -> io::Result<()> {
+        fs::metadata(&self.folder)?;
         for folder in [self.store(), self.temp(), self.trash()] {
-            if let Err(error) = create_folder(&folder) {
+            if let Err(error) = create_subfolder(&folder) {
                 tracing::debug!("cannot make {}: {error}", folder.display());
             }
         }
@@ -112,6 +150,10 @@ impl Blobs {
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() > ENTRY_SIZE_BYTES_MAX {
             return Err(ErrorKind::InvalidData.into());
+        }
+        // It may have been put here while others could.
+        if !is_trusted(&metadata, self.user) {
+            return Err(ErrorKind::PermissionDenied.into());
         }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(metadata.len() as usize)?;
@@ -144,9 +186,9 @@ impl Blobs {
     /// Writes bytes where nobody looks for them yet.
     pub fn write_temporary(&self, bytes: &[u8]) -> io::Result<Temporary> {
         let (mut file, temporary) = match self.create_temporary() {
-            // Someone removed the cache folder under a running daemon.
+            // Someone removed folders under a running daemon.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.create_folders()?;
+                self.create_subfolders()?;
                 self.create_temporary()?
             }
             created => created?,
@@ -160,7 +202,8 @@ impl Blobs {
         let path = self.path(key);
         match fs::rename(&temporary.path, &path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                create_folder(path.parent().unwrap_or(&self.folder))?;
+                create_subfolder(&self.store())?;
+                create_subfolder(path.parent().unwrap_or(&self.folder))?;
                 fs::rename(&temporary.path, &path)
             }
             renamed => renamed,
@@ -216,7 +259,7 @@ impl Blobs {
 
     /// Moves a file or folder into the trash; one that is not there is no error.
     pub fn set_aside(&self, path: &Path) -> io::Result<()> {
-        create_folder(&self.trash())?;
+        create_subfolder(&self.trash())?;
         match fs::rename(path, self.trash().join(self.fresh_name())) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -240,7 +283,7 @@ impl Blobs {
     }
 
     pub fn create_scratch(&self) -> io::Result<Scratch> {
-        create_folder(&self.temp())?;
+        create_subfolder(&self.temp())?;
         let path = self.temp().join(self.fresh_name());
         DirBuilder::new().mode(FOLDER_MODE).create(&path)?;
         Ok(Scratch { path })
@@ -258,8 +301,12 @@ impl Blobs {
     }
 }
 
-fn create_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
+/// Makes a folder below one that must be there: what was removed as a whole stays so.
+fn create_subfolder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 /// Never waits, even where someone put a named pipe under a blob's name.

@@ -21,6 +21,7 @@ mod blobs;
 mod check;
 mod evict;
 mod index;
+mod ownership;
 mod pending;
 mod repair;
 
@@ -47,6 +48,7 @@ use crate::hasher::Digest;
 pub use self::blobs::Scratch;
 pub use self::check::{Blob, Checker};
 pub use self::evict::LOW_WATER_PERCENT;
+pub use self::ownership::secure;
 
 /// How many manifests of one source [`Store::manifests_of_source`] names.
 pub const MANIFESTS_OF_SOURCE_MAX: usize = 16;
@@ -138,6 +140,17 @@ pub struct Evicted {
     pub bytes: u64,
 }
 
+/// What became of a cache folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is there.
+    There,
+    /// Somebody removed it.
+    Gone,
+    /// Others can put results into it.
+    Refused(String),
+}
+
 /// Why the store could not do something. None of these concerns an answer.
 #[derive(Debug)]
 pub enum StoreError {
@@ -172,6 +185,10 @@ impl fmt::Display for StoreError {
     }
 }
 
+fn file_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::File { path: path.to_owned(), source }
+}
+
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -185,13 +202,15 @@ impl Store {
     /// Opens the store below a cache folder, which is made if it is missing. The time does not
     /// depend on how much is stored.
     ///
-    /// The only error is a cache folder that cannot be made. A folder that cannot be written, or
-    /// an index that cannot be opened, leaves a store that answers but takes nothing.
+    /// The only errors are a cache folder that cannot be made, and one into which others can put
+    /// results. A folder that cannot be written, or an index that cannot be opened, leaves a store
+    /// that answers but takes nothing.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
         let blobs = Blobs::new(folder);
-        blobs
-            .create_folders()
-            .map_err(|source| StoreError::File { path: folder.to_owned(), source })?;
+        blobs.create_folder().map_err(|source| file_error(folder, source))?;
+        for (path, checked) in blobs.secure_folders() {
+            checked.map_err(|source| file_error(&path, source))?;
+        }
         let store = Store {
             blobs,
             index: Mutex::default(),
@@ -225,6 +244,30 @@ impl Store {
             Err(error) => tracing::warn!("the cache works without its index: {error}"),
         }
         Ok(store)
+    }
+
+    /// Makes the cache folder again where somebody removed it. For calls alone: what goes on behind
+    /// them must not bring back what was removed.
+    pub fn make_folder(&self) -> Result<(), StoreError> {
+        match self.standing() {
+            Standing::Gone => {
+                self.blobs.create_folder().map_err(|source| file_error(self.blobs.folder(), source))
+            }
+            Standing::There | Standing::Refused(_) => Ok(()),
+        }
+    }
+
+    /// Whether the cache folder is there and still nobody else's.
+    pub fn standing(&self) -> Standing {
+        match secure(self.blobs.folder()) {
+            Ok(()) => Standing::There,
+            Err(error) if error.kind() == ErrorKind::NotFound => Standing::Gone,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Standing::Refused(error.to_string())
+            }
+            // A disk that is out of reach for now.
+            Err(_) => Standing::There,
+        }
     }
 
     /// The entry under a key. One that is missing, unreadable or damaged is a miss; what is
@@ -295,8 +338,9 @@ impl Store {
         Ok(())
     }
 
-    /// Brings what waits in memory (new entries, uses, counts) into the index, in one transaction.
-    /// For a background thread, about once a second. What cannot be written waits on.
+    /// Brings what waits in memory (new entries, uses, counts) into the index, in one transaction, and
+    /// what other daemons put there into memory. For a background thread, about once a second. What
+    /// cannot be written waits on; a cache folder that was removed stays so.
     pub fn flush(&self, now: SystemTime) -> Result<(), StoreError> {
         self.with_index(|index| {
             let batch = {
@@ -360,6 +404,7 @@ impl Store {
     /// Removes every entry, at once: what was stored goes out of sight, and [`Store::sweep`]
     /// removes it. The counters stay.
     pub fn clear(&self) -> Result<(), StoreError> {
+        self.make_folder()?;
         let mut slot = lock(&self.index);
         let summary = self.known_summary();
         {

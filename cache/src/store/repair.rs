@@ -92,8 +92,8 @@ impl Store {
 
     fn open_index(&self, slot: &mut Option<Index>) -> Result<(), StoreError> {
         *slot = None;
-        let folder = self.blobs.create_folders();
-        folder.map_err(|source| StoreError::File { path: self.blobs.store(), source })?;
+        let folders = self.blobs.create_subfolders();
+        folders.map_err(|source| StoreError::File { path: self.blobs.store(), source })?;
         self.walk_wanted.store(true, Ordering::Relaxed);
         let opened = Index::open(&self.blobs.index())
             .and_then(|index| index.summary().map(|summary| (index, summary)));

@@ -471,6 +471,9 @@ fn the_folder_may_be_removed_under_a_running_store() {
     scene.save(5);
     fs::remove_dir_all(scene.path("")).unwrap();
     assert_eq!(scene.present(6), [0; 0]);
+    assert_eq!(scene.standing(), Standing::Gone);
+    assert!(Store::save(&scene, key(6), &entry(6), RESULT).is_err(), "nothing brings it back");
+    scene.make_folder().unwrap();
     scene.save(7);
     assert_eq!(scene.present(8), [7]);
     scene.flush(at(200));
@@ -479,10 +482,53 @@ fn the_folder_may_be_removed_under_a_running_store() {
     scene.assert_totals_match_files();
     fs::remove_dir_all(scene.path("")).unwrap();
     scene.add_counters(&[("cache_miss", 1)]);
-    scene.flush(at(201));
+    assert!(Store::flush(&scene, at(201)).is_err());
     sweep_all(&scene);
-    assert_eq!(scene.totals().files, 0);
+    assert!(!scene.path("").exists(), "what goes on in the background makes no folders");
     scene.clear().unwrap();
+    assert_eq!(scene.totals().files, 0);
+    scene.flush(at(202));
+}
+
+#[test]
+fn what_others_could_have_written_is_no_answer() {
+    let scene = Scene::with_entries(3);
+    fs::set_permissions(scene.blob(1), fs::Permissions::from_mode(0o666)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(scene.blob(2), Some(12_345), None).unwrap();
+        assert_eq!(scene.present(3), [0]);
+    }
+    assert!(!scene.present(3).contains(&1));
+    fs::set_permissions(scene.blob(1), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(scene.present(3).contains(&1));
+}
+
+#[test]
+fn two_stores_of_one_folder_agree() {
+    let scene = Scene::with_entries(10);
+    let other = Store::open(&scene.path("")).unwrap();
+    other.save(key(10), &entry(10), RESULT).unwrap();
+    other.add_counters(&[("cache_miss", 2)]);
+    scene.add_counters(&[("cache_miss", 3)]);
+    other.flush(at(300)).unwrap();
+    scene.flush(at(301));
+    other.flush(at(302)).unwrap();
+    for store in [&*scene, &other] {
+        assert_eq!(store.totals().files, 11);
+        assert_eq!(store.counters(), [("cache_miss".to_owned(), 5)]);
+    }
+    // Both evict at the same time: together they remove what one would have.
+    let limits = Limits { max_files: 8, ..Limits::default() };
+    std::thread::scope(|scope| {
+        for store in [&*scene, &other] {
+            scope.spawn(|| store.evict(limits, at(400)).unwrap());
+        }
+    });
+    scene.flush(at(401));
+    other.flush(at(402)).unwrap();
+    assert_eq!(scene.totals(), Totals { evicted: scene.totals().evicted, ..other.totals() });
+    assert!((1..=8).contains(&scene.totals().files), "{:?}", scene.totals());
+    scene.assert_totals_match_files();
 }
 
 #[test]

@@ -54,9 +54,9 @@ fn choose(
     }
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
-    let Some(cache) = daemon.cache(config) else {
-        let folder = config.cache_dir.display();
-        return Ok(json!({ "error": format!("the cache folder {folder} cannot be used") }));
+    let cache = match daemon.cache(config) {
+        Ok(cache) => cache,
+        Err(why) => return Ok(json!({ "error": why })),
     };
     match command {
         "hosts" => return hosts::ask(daemon, conversation, caller, &cache, config),

@@ -3,6 +3,7 @@
 use super::{Daemon, lock};
 use crate::client;
 use cache::outcome::Counter;
+use cache::store::Standing;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -41,6 +42,7 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
             if is_idle(daemon) {
                 daemon.retire();
             }
+            look_after_folders(daemon);
             // Somebody removed the socket, or put another daemon in its place.
             let found = std::fs::metadata(&daemon.socket);
             if !found.is_ok_and(|found| found.ino() == own_socket) {
@@ -55,6 +57,23 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
         }
         let rest = FLUSH_INTERVAL.saturating_sub(flushed.elapsed());
         pause = if swept.is_none() { rest.min(SWEEP_PAUSE) } else { rest };
+    }
+}
+
+/// A build that had a HOME of its own leaves a daemon that nobody will call again.
+fn look_after_folders(daemon: &Daemon) {
+    for cache in daemon.caches.all() {
+        match cache.store.standing() {
+            Standing::There => {}
+            Standing::Refused(why) => daemon.caches.give_up(&cache.folder, &why),
+            Standing::Gone => {
+                let active = daemon.activity.active.load(Ordering::SeqCst);
+                if cache.folder == daemon.home && active == 0 {
+                    tracing::info!("{} was removed", cache.folder.display());
+                    daemon.retire();
+                }
+            }
+        }
     }
 }
 

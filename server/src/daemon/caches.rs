@@ -37,31 +37,34 @@ enum Opened {
     Usable(Arc<Cache>),
     Unusable {
         since: Instant,
+        why: String,
     },
     /// Somebody is at it.
     Opening,
 }
 
 impl Caches {
-    /// The cache in a folder, opened by `open` where it is not open yet; `None` where the folder cannot be
-    /// used now.
+    /// The cache in a folder, opened by `open` where it is not open yet, or why it cannot be used now.
     pub fn find(
         &self,
         folder: &Path,
         limits: Limits,
-        open: impl FnOnce(&Path) -> Option<Store>,
-    ) -> Option<Arc<Cache>> {
+        open: impl FnOnce(&Path) -> Result<Store, String>,
+    ) -> Result<Arc<Cache>, String> {
         let deadline = Instant::now() + OPEN_MAX;
         let mut folders = self.lock();
         loop {
             match folders.get(folder) {
                 Some(Opened::Usable(cache)) => {
                     *super::lock(&cache.limits) = limits;
-                    return Some(Arc::clone(cache));
+                    return Ok(Arc::clone(cache));
                 }
-                Some(Opened::Unusable { since }) if since.elapsed() < RETRY_AFTER => return None,
+                Some(Opened::Unusable { since, why }) if since.elapsed() < RETRY_AFTER => {
+                    return Err(why.clone());
+                }
                 Some(Opened::Opening) => {
-                    let left = deadline.checked_duration_since(Instant::now())?;
+                    let left = deadline.checked_duration_since(Instant::now());
+                    let left = left.ok_or_else(|| not_usable(folder, "it does not open"))?;
                     folders = match self.changed.wait_timeout(folders, left) {
                         Ok((folders, _)) => folders,
                         Err(poison) => poison.into_inner().0,
@@ -73,17 +76,30 @@ impl Caches {
         folders.insert(folder.to_owned(), Opened::Opening);
         drop(folders);
         // A file system that hangs must not hold up the calls that do not need it.
-        let cache = open(folder).map(|store| {
-            let (counts, limits) = (Counts::default(), Mutex::new(limits));
-            Arc::new(Cache { store, counts, limits, folder: folder.to_owned() })
-        });
+        let cache = match open(folder) {
+            Ok(store) => {
+                let (counts, limits) = (Counts::default(), Mutex::new(limits));
+                Ok(Arc::new(Cache { store, counts, limits, folder: folder.to_owned() }))
+            }
+            Err(why) => Err(not_usable(folder, &why)),
+        };
         let opened = match &cache {
-            Some(cache) => Opened::Usable(Arc::clone(cache)),
-            None => Opened::Unusable { since: Instant::now() },
+            Ok(cache) => Opened::Usable(Arc::clone(cache)),
+            Err(why) => Opened::Unusable { since: Instant::now(), why: why.clone() },
         };
         self.lock().insert(folder.to_owned(), opened);
         self.changed.notify_all();
         cache
+    }
+
+    /// Stops using a folder into which others can put results now.
+    pub fn give_up(&self, folder: &Path, why: &str) {
+        let why = not_usable(folder, why);
+        tracing::error!("{why}");
+        let given_up = Opened::Unusable { since: Instant::now(), why };
+        let before = self.lock().insert(folder.to_owned(), given_up);
+        // Outside of the lock: a store writes what waits when it goes.
+        drop(before);
     }
 
     /// All that can be used.
@@ -106,13 +122,17 @@ impl Caches {
     }
 }
 
+fn not_usable(folder: &Path, why: &str) -> String {
+    format!("the cache folder {} cannot be used: {why}", folder.display())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
-    fn open(folder: &Path) -> Option<Store> {
-        Store::open(folder).ok()
+    fn open(folder: &Path) -> Result<Store, String> {
+        Store::open(folder).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -130,16 +150,16 @@ mod tests {
                     may_go_on.recv().unwrap();
                     open(folder)
                 };
-                caches.find(slow, limits, hang).is_some()
+                caches.find(slow, limits, hang).is_ok()
             });
             has_begun.recv().unwrap();
-            assert!(caches.find(&quick, limits, open).is_some());
+            assert!(caches.find(&quick, limits, open).is_ok());
             assert_eq!(caches.all().len(), 1);
-            assert!(caches.find(slow, limits, |_| panic!("it is being opened")).is_none());
+            assert!(caches.find(slow, limits, |_| panic!("it is being opened")).is_err());
             go_on.send(()).unwrap();
             assert!(opening.join().unwrap());
         });
-        assert!(caches.find(&slow, limits, |_| panic!("it is open")).is_some());
+        assert!(caches.find(&slow, limits, |_| panic!("it is open")).is_ok());
         assert_eq!(caches.all().len(), 2);
     }
 
@@ -147,8 +167,9 @@ mod tests {
     fn what_cannot_be_opened_is_left_alone_for_a_while() {
         let caches = Caches::default();
         let folder = Path::new("/dev/null/cache");
-        assert!(caches.find(folder, Limits::default(), open).is_none());
-        assert!(caches.find(folder, Limits::default(), |_| panic!("too soon")).is_none());
+        let first = caches.find(folder, Limits::default(), open).err().unwrap();
+        let second = caches.find(folder, Limits::default(), |_| panic!("too soon"));
+        assert_eq!(second.err(), Some(first));
         caches.close();
         assert!(caches.all().is_empty());
     }

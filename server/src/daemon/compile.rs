@@ -35,7 +35,7 @@ pub fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation, call: &Call)
             conversation.send(&ToLauncher::Warning(format!("rcache: {problem}")))?;
         }
     }
-    let Some(cache) = daemon.cache(config) else {
+    let Ok(cache) = daemon.cache(config) else {
         return conversation.send(&ToLauncher::StepAside);
     };
     match steps(daemon, conversation, call, config, &cache) {
@@ -112,6 +112,10 @@ fn steps(
         }
         known = if second.is_seen { second } else { known };
         cache.counts.add(Counter::DirectCacheMiss);
+    }
+
+    if let Err(error) = cache.store.make_folder() {
+        tracing::debug!("{error}");
     }
 
     // 4. Has this text been compiled before?

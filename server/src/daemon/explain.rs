@@ -45,8 +45,9 @@ pub fn explain(
     };
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
-    let Some(cache) = daemon.cache(config) else {
-        return Ok(json!({ "error": "the cache folder cannot be used" }));
+    let cache = match daemon.cache(config) {
+        Ok(cache) => cache,
+        Err(why) => return Ok(json!({ "error": why })),
     };
     if config.disable {
         return Ok(verdict(Counter::Disabled.name(), vec!["`disable` is set".to_owned()]));

@@ -110,21 +110,20 @@ struct Activity {
 }
 
 impl Daemon {
-    /// The cache that a call means; `None` where its folder cannot be used, which is tried again
-    /// after a while. The limits of the newest call hold.
-    fn cache(&self, config: &Config) -> Option<Arc<Cache>> {
+    /// The cache that a call means, or why its folder cannot be used, which is tried again after a
+    /// while. The limits of the newest call hold.
+    fn cache(&self, config: &Config) -> Result<Arc<Cache>, String> {
         let limits = Limits { max_size_bytes: config.max_size_bytes, max_files: config.max_files };
         *lock(&self.activity.idle_timeout) = config.idle_timeout;
         // Neither HOME nor anything else says where it could be.
         if config.cache_dir.as_os_str().is_empty() {
-            return None;
+            return Err("neither HOME nor a setting says where the cache folder is".to_owned());
         }
-        self.caches.find(&config.cache_dir, limits, |folder| match Store::open(folder) {
-            Ok(store) => Some(store),
-            Err(error) => {
+        self.caches.find(&config.cache_dir, limits, |folder| {
+            Store::open(folder).map_err(|error| {
                 tracing::error!("{error}");
-                None
-            }
+                error.to_string()
+            })
         })
     }
 

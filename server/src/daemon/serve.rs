@@ -99,7 +99,8 @@ pub fn run(mode: Mode) -> io::Result<()> {
         socket,
     });
     let own_socket = std::fs::metadata(&daemon.socket)?.ino();
-    daemon.cache(&config);
+    // Where it cannot be used, each call asks again, and `stats` says why.
+    let _ = daemon.cache(&config);
     tracing::info!("listening on {}", daemon.socket.display());
     accept(&daemon, listener);
     announce(mode);
@@ -163,6 +164,7 @@ fn own_cache_folder(folder: &Path, socket: &Path) -> Ownership {
             return Err(io::ErrorKind::NotFound.into());
         }
         std::fs::create_dir_all(folder)?;
+        cache::store::secure(folder)?;
         let path = folder.join("daemon.lock");
         OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
     };

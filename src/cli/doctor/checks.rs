@@ -101,6 +101,13 @@ pub fn cache_folder(config: &Config) -> Vec<Finding> {
     if folder.as_os_str().is_empty() {
         return Vec::new();
     }
+    if let Err(error) = cache::store::secure(folder)
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        let seen = format!("{shown} is not used: {error}");
+        let remedy = "others could put results into it: set cache_dir to a folder of your own";
+        return vec![Finding::fail("cache folder", seen, remedy)];
+    }
     let modified = match write_and_remove(folder) {
         Ok(modified) => modified,
         Err(error) => {

@@ -220,8 +220,9 @@ pub fn answer(
     };
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
-    let Some(cache) = daemon.cache(config) else {
-        return Ok(json!({ "error": "the cache folder cannot be used" }));
+    let cache = match daemon.cache(config) {
+        Ok(cache) => cache,
+        Err(why) => return Ok(json!({ "error": why })),
     };
     let verdict = recompile::verify(daemon, &cache, config, &call, conversation);
     account(&cache, &call, &verdict);
