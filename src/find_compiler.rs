@@ -1,14 +1,12 @@
 //! Which file is the real compiler: the next of its name in PATH that is no wrapper.
 
+use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-/// Programs that stand in for compilers under the compilers' names.
-pub const WRAPPERS: [&str; 6] = ["rcache", "ccache", "distcc", "sccache", "icecc", "buildcache"];
 
 /// The running binary; nothing where /proc is not mounted.
 const OWN_BINARY: &str = "/proc/self/exe";
@@ -53,6 +51,25 @@ pub fn find_next(name: &OsStr, path: &OsStr, started: &OsStr) -> io::Result<Path
         })
 }
 
+/// The file that a wrapper's own name means, which is not rcache itself.
+pub fn find_wrapper(name: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
+    let own = own_binary();
+    let is_other = |candidate: &PathBuf| {
+        let id = |found: &Metadata| (found.dev(), found.ino());
+        let found = fs::metadata(candidate).ok().filter(is_executable);
+        found.is_some_and(|found| own.as_ref().is_none_or(|own| id(own) != id(&found)))
+    };
+    let folders = std::env::split_paths(path).map(|folder| folder.join(name));
+    let mut places: Box<dyn Iterator<Item = PathBuf>> = match name.as_bytes().contains(&b'/') {
+        true => Box::new(std::iter::once(PathBuf::from(name))),
+        false => Box::new(folders),
+    };
+    places.find(is_other).ok_or_else(|| {
+        let text = format!("{}: no such program", name.to_string_lossy());
+        io::Error::new(io::ErrorKind::NotFound, text)
+    })
+}
+
 /// Whether a shell would have started `compiler` for `name`: no wrapper is before it in PATH.
 pub fn is_first(name: &OsStr, compiler: &Path) -> bool {
     let first = || {
@@ -84,8 +101,7 @@ pub fn is_wrapper(candidate: &Path, own: Option<&Metadata>) -> bool {
 
 /// `found` is what the candidate's path leads to.
 fn stands_in(candidate: &Path, found: &Metadata, own: Option<&Metadata>) -> bool {
-    let real_name = real_name(candidate);
-    if WRAPPERS.iter().any(|wrapper| real_name.as_bytes().starts_with(wrapper.as_bytes())) {
+    if wrappers::stands_in(&real_name(candidate)) {
         return true;
     }
     let Some(own) = own else { return false };

@@ -7,6 +7,7 @@ use server::client::{self, Connection};
 use server::inherited;
 use server::launcher_protocol::{self, BUILD, Terminal, ToDaemon, ToLauncher};
 use server::program::{self, INSIDE_VARIABLE, Ran};
+use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -29,7 +30,7 @@ const COPIED_BYTES: usize = 16 << 10;
 static NAMES: early::Names = early::Names {
     build: BUILD,
     subcommands: crate::cli::SUBCOMMANDS,
-    wrappers: &find_compiler::WRAPPERS,
+    wrappers: &wrappers::WRAPPERS,
     inside: INSIDE_VARIABLE,
     deciding: &config::paths::DECIDING,
     runtime_folder: config::environment::XDG_RUNTIME_DIR,
@@ -56,7 +57,14 @@ pub unsafe extern "C" fn ask_early(stack: *const usize) {
 pub fn compile(name: &OsStr, arguments: &[OsString]) -> u8 {
     let outer = std::env::var_os(INSIDE_VARIABLE);
     let started = outer.as_deref().unwrap_or_default();
-    let compiler = match find_compiler::find_next(name, &find_compiler::search_path(), started) {
+    let wrappers::Behind { name, arguments, .. } = wrappers::behind(name, arguments);
+    let is_wrapper = wrappers::is_wrapper(name);
+    let path = find_compiler::search_path();
+    let found = match is_wrapper {
+        true => find_compiler::find_wrapper(name, &path),
+        false => find_compiler::find_next(name, &path, started),
+    };
+    let compiler = match found {
         Ok(compiler) => compiler,
         Err(error) => {
             eprintln!("rcache: {error}");
@@ -65,7 +73,7 @@ pub fn compile(name: &OsStr, arguments: &[OsString]) -> u8 {
     };
     let call = Call { name, compiler, arguments };
     // The outer rcache has this call; waiting for a slot in here could wait forever.
-    if outer.is_some() {
+    if outer.is_some() || is_wrapper {
         return call.exec();
     }
     if inherited::lacks_output_stream() {

@@ -16,6 +16,8 @@ use std::time::SystemTime;
 pub struct Banner {
     /// gcc or clang.
     pub family: Family,
+    /// What gcc takes for its own path (`COLLECT_GCC`).
+    pub driver: Option<PathBuf>,
     /// The line with the version.
     pub version: String,
     /// Its first number.
@@ -42,6 +44,7 @@ impl Banner {
         let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
         let mut banner = Banner {
             family,
+            driver: None,
             version: version.to_owned(),
             version_major: digits.parse().ok()?,
             programs: Vec::new(),
@@ -53,6 +56,8 @@ impl Banner {
         for line in text.lines() {
             if let Some(folders) = line.strip_prefix("COMPILER_PATH=") {
                 banner.program_folders = folders.split(':').map(PathBuf::from).collect();
+            } else if let Some(driver) = line.strip_prefix("COLLECT_GCC=") {
+                banner.driver = Some(PathBuf::from(driver));
             } else if let Some(options) = line.strip_prefix("COLLECT_GCC_OPTIONS=") {
                 banner.options = vec![options.to_owned()];
             } else if let Some(path) = line
@@ -209,8 +214,28 @@ pub struct Compiler {
     pub files: Vec<(PathBuf, Digest)>,
     /// Where another assembler or specs file would come before those.
     pub absent: Vec<PathBuf>,
+    /// Whether the driver is a script or a program that runs the compiler's own driver: it may look at
+    /// any variable, and add words of its own.
+    pub wraps: bool,
     /// Of all of it.
     pub digest: Digest,
+}
+
+/// A set of options, as the compiler's own driver has them in the end, with the programs that it runs.
+pub fn effective_command(banner: &Banner) -> Digest {
+    let mut hasher = KeyHasher::new("rcache effective command 1");
+    hasher.field("version", banner.version.as_bytes());
+    for program in &banner.programs {
+        hasher.field("program", program.as_os_str().as_bytes());
+    }
+    banner.options.iter().for_each(|option| hasher.field("option", option.as_bytes()));
+    hasher.finish()
+}
+
+/// Whether gcc's driver, with this content, is the program that was asked, and not one that it runs: that
+/// names its path in a variable for the programs that it runs.
+pub fn is_drivers_content(content: &[u8]) -> bool {
+    memchr::memmem::find(content, b"COLLECT_GCC=").is_some()
 }
 
 impl Compiler {
@@ -219,14 +244,14 @@ impl Compiler {
         banner: Banner,
         files: Vec<PathBuf>,
         absent: Vec<PathBuf>,
+        wraps: bool,
         memo: &FileMemo,
         here: &WorkingDirectory,
         now: SystemTime,
     ) -> Result<Compiler, PathBuf> {
         let mut hasher = KeyHasher::new("compiler 1");
         hasher.field("version", banner.version.as_bytes());
-        let driver = files.first().and_then(|driver| memo.content(here, driver, now).ok());
-        if driver.is_some_and(|driver| driver.script) {
+        if wraps {
             banner.options.iter().for_each(|option| hasher.field("option", option.as_bytes()));
         }
         let mut known: Vec<(PathBuf, Digest)> = Vec::new();
@@ -246,7 +271,7 @@ impl Compiler {
             }
             known.push((path, content.digest));
         }
-        Ok(Compiler { banner, files: known, absent, digest: hasher.finish() })
+        Ok(Compiler { banner, files: known, absent, wraps, digest: hasher.finish() })
     }
 
     /// Whether the driver, the first of the files, is still the same. `driver` is its content now.
@@ -302,6 +327,7 @@ mod tests {
             ["-march=znver3", "-mavx", "--param", "l1-cache-size=32"]
         );
         assert_eq!(banner.program_folders.len(), 2);
+        assert_eq!(banner.driver, Some(PathBuf::from("gcc")));
     }
 
     #[test]

@@ -195,7 +195,7 @@ pub struct Content {
     pub stamp: Stamp,
     /// Of all its bytes.
     pub digest: Digest,
-    /// Whether it is a script: it starts with `#!`.
+    /// Whether it is no ELF file; as a program it is a script then, whatever its first line says.
     pub script: bool,
 }
 
@@ -334,7 +334,7 @@ impl FileMemo {
             return Err(not_regular());
         }
         let stamp = Stamp::of(&stat);
-        let script = starts_like_a_script(&file)?;
+        let script = !starts_like_a_program(&file)?;
         let (digest, bytes) = if stamp.size <= WHOLE_BYTES_MAX {
             let mut bytes = Vec::with_capacity(stamp.size as usize + 1);
             file.read_to_end(&mut bytes)?;
@@ -368,9 +368,9 @@ impl FileMemo {
 }
 
 /// Leaves the position in the file where it is.
-fn starts_like_a_script(file: &File) -> io::Result<bool> {
-    let mut head = [0; 2];
-    Ok(file.read_at(&mut head, 0)? == head.len() && head == *b"#!")
+fn starts_like_a_program(file: &File) -> io::Result<bool> {
+    let mut head = [0; 4];
+    Ok(file.read_at(&mut head, 0)? == head.len() && head == *b"\x7fELF")
 }
 
 /// Magic numbers of file systems that this kernel alone writes (linux/magic.h).
@@ -429,14 +429,15 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let stamp = Stamp::of(&case.here.stat(Path::new("a.h")).unwrap());
         let first = case.memo.content(&case.here, Path::new("a.h"), SystemTime::now()).unwrap();
-        assert_eq!(first, Content { stamp, digest: Digest::of(b"one"), script: false });
+        assert_eq!(first, Content { stamp, digest: Digest::of(b"one"), script: true });
         assert!(read(&case.memo.files).is_empty());
     }
 
     #[test]
-    fn a_script_is_known_by_its_first_line() {
+    fn what_is_no_elf_file_is_a_script() {
         let case = case();
-        for (text, script) in [("#!/bin/sh\n", true), ("# !", false), ("#", false), ("", false)] {
+        let texts = [("#!/bin/sh\n", true), ("exec gcc", true), ("", true), ("\x7fELF\x02", false)];
+        for (text, script) in texts {
             fs::write(case.folder.path().join("s"), text).unwrap();
             let content = case.memo.content(&case.here, Path::new("s"), SystemTime::now()).unwrap();
             assert_eq!((content.script, content.digest), (script, Digest::of(text.as_bytes())));

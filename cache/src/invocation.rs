@@ -228,6 +228,14 @@ impl Invocation {
         self.words(|role| role == Role::Target)
     }
 
+    /// The words at which a wrapper may look before it runs the compiler, to be followed by
+    /// `-### -c -x LANGUAGE /dev/null`.
+    pub fn driver_words(&self) -> Vec<OsString> {
+        let dropped =
+            |role| matches!(role, Role::Source | Role::Output | Role::Dependency | Role::Phase);
+        self.words_where(|argument| !dropped(argument.role) && argument.words[0] != "--")
+    }
+
     /// The words for compiling the preprocessed source elsewhere, without input, output, phase and
     /// all that preprocessing has settled. `native` stands for the target options where the call
     /// asks for this machine's processor.

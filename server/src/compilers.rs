@@ -28,6 +28,15 @@ const KNOWN_MAX: usize = 500;
 /// Different sets of search options; a large build has some hundreds.
 const SEARCH_PATHS_MAX: usize = 5_000;
 
+/// Wrappers times sets of options times environments.
+const COMMANDS_MAX: usize = 5_000;
+
+/// A driver is some MB; more of one is not looked at.
+const DRIVER_BYTES_MAX: u64 = 64 << 20;
+
+/// Programs that are no compilers, as code generators under a launcher for all rules.
+const STRANGERS_MAX: usize = 1_000;
+
 /// How much of a compiler's complaint is shown.
 const COMPLAINT_CHARS_MAX: usize = 200;
 
@@ -44,6 +53,12 @@ pub struct Compilers {
     known: Mutex<HashMap<Question, Arc<Compiler>>>,
     /// `None` where the compiler does not answer: more of the call's words must be asked.
     search_paths: Mutex<HashMap<SearchQuestion, Option<Arc<SearchPath>>>>,
+    /// Contents of drivers, and whether each runs another driver.
+    drivers: Mutex<HashMap<Digest, bool>>,
+    /// What wrappers make of the words of calls.
+    commands: Mutex<HashMap<Digest, Digest>>,
+    /// Programs that are neither gcc nor clang, and why: they are asked once.
+    strangers: Mutex<HashMap<Digest, Uncacheable>>,
     /// A build starts with many calls that ask the same.
     probing: InFlight,
 }
@@ -72,6 +87,8 @@ pub enum Unidentified {
     NoProbe(io::Error),
     /// What the probes said is not enough.
     Unusable(Uncacheable),
+    /// The program is neither gcc nor clang.
+    Stranger(Uncacheable),
 }
 
 impl From<io::Error> for Unidentified {
@@ -121,7 +138,7 @@ impl Compilers {
         asker: &mut Asker,
     ) -> Result<Arc<Compiler>, Unidentified> {
         let content = asker.memo.content(asker.here, driver, asker.now).ok();
-        let question = Question::new(driver, arguments, content, asker);
+        let mut question = Question::new(driver, arguments, self.wraps(content), asker);
         if let Some(compiler) = self.find_known(&question, content, asker) {
             return Ok(compiler);
         }
@@ -130,10 +147,52 @@ impl Compilers {
         if let Some(compiler) = self.find_known(&question, content, asker) {
             return Ok(compiler);
         }
-        let compiler = Arc::new(probe(&question, asker)?);
+        let compiler = Arc::new(probe(&question, content, asker)?);
+        if let Some(content) = content {
+            remember(&self.drivers, content.digest, compiler.wraps, KNOWN_MAX);
+            question = Question::new(driver, question.arguments, compiler.wraps, asker);
+        }
         remember(&self.known, question, Arc::clone(&compiler), KNOWN_MAX);
         turn.done();
         Ok(compiler)
+    }
+
+    /// Whether a driver is known to run another one. A script does.
+    fn wraps(&self, driver: Option<Content>) -> bool {
+        driver.is_some_and(|driver| {
+            driver.script || lock(&self.drivers).get(&driver.digest) == Some(&true)
+        })
+    }
+
+    /// What a wrapper makes of these words of a call, in the caller's environment: the command that the
+    /// compiler's own driver runs in the end. `None` where the driver is no wrapper.
+    pub fn command_behind(
+        &self,
+        driver: &Path,
+        compiler: &Compiler,
+        words: Vec<OsString>,
+        asker: &mut Asker,
+    ) -> Result<Option<Digest>, Unidentified> {
+        if !compiler.wraps {
+            return Ok(None);
+        }
+        let question = Question::new(driver, words, true, asker);
+        let mut hasher = KeyHasher::new("rcache wrapped command 1");
+        hasher.field("compiler", &compiler.digest.0);
+        hasher.field("question", &question.digest().0);
+        let key = hasher.finish();
+        let find_known = || lock(&self.commands).get(&key).copied();
+        if let Some(known) = find_known() {
+            return Ok(Some(known));
+        }
+        let turn = self.probing.join(key, asker.prober, |_| false)?;
+        if let Some(known) = find_known() {
+            return Ok(Some(known));
+        }
+        let command = compiler::effective_command(&ask(&question, asker)?);
+        remember(&self.commands, key, command, COMMANDS_MAX);
+        turn.done();
+        Ok(Some(command))
     }
 
     /// The compiler, where nothing of it was changed since it was probed.
@@ -156,13 +215,28 @@ impl Compilers {
     ) -> Result<Arc<Compiler>, Unidentified> {
         let arguments = vec!["-x".into(), "c".into()];
         let content = asker.memo.content(asker.here, driver, asker.now).ok();
-        let question = Question::new(driver, arguments, content, asker);
+        let question = Question::new(driver, arguments, self.wraps(content), asker);
         let known = lock(&self.known).get(&question).cloned();
         match (known, content) {
             (Some(compiler), Some(content)) if compiler.has_same_driver(content.digest) => {
                 Ok(compiler)
             }
-            _ => self.identify(driver, question.arguments, asker),
+            (_, None) => self.identify(driver, question.arguments, asker),
+            (_, Some(content)) => {
+                let name = stranger_name(driver, content, asker);
+                if let Some(why) = lock(&self.strangers).get(&name) {
+                    return Err(Unidentified::Stranger(why.clone()));
+                }
+                let found = self.identify(driver, question.arguments, asker);
+                // A wrapper that once ran a compiler may do so again.
+                let was_compiler = lock(&self.drivers).contains_key(&content.digest);
+                if let Err(Unidentified::Stranger(why)) = &found
+                    && !was_compiler
+                {
+                    remember(&self.strangers, name, why.clone(), STRANGERS_MAX);
+                }
+                found
+            }
         }
     }
 
@@ -172,7 +246,7 @@ impl Compilers {
     pub fn search_path(
         &self,
         driver: &Path,
-        compiler: &Compiler,
+        compiler: Digest,
         sets_of_words: impl IntoIterator<Item = Vec<OsString>>,
         asker: &mut Asker,
     ) -> Result<Arc<SearchPath>, Unidentified> {
@@ -190,7 +264,7 @@ impl Compilers {
     fn ask_for_search_path(
         &self,
         driver: &Path,
-        compiler: &Compiler,
+        compiler: Digest,
         arguments: Vec<OsString>,
         asker: &mut Asker,
     ) -> Result<Answer, Unidentified> {
@@ -201,7 +275,7 @@ impl Compilers {
             }
         }
         let question = SearchQuestion {
-            compiler: compiler.digest,
+            compiler,
             arguments,
             working_directory: asker.here.id,
             variables: all,
@@ -226,6 +300,15 @@ impl Compilers {
         turn.done();
         Ok(search.map_or_else(|| Answer::None(complaint(&probed.stderr)), Answer::Found))
     }
+}
+
+/// A program by its content, name, and the variables without which it may not even start.
+fn stranger_name(driver: &Path, content: Content, asker: &Asker) -> Digest {
+    let mut hasher = KeyHasher::new("rcache stranger 1");
+    hasher.field("content", &content.digest.0);
+    hasher.field("name", driver_name(driver).as_bytes());
+    hash_variables(&mut hasher, &Question::new(driver, Vec::new(), false, asker).variables);
+    hasher.finish()
 }
 
 /// Why a program did not say which compiler it is: it complains of the call's words, or is none.
@@ -283,17 +366,11 @@ impl SearchQuestion {
 }
 
 impl Question {
-    /// A script may look at any variable; another program only at those that gcc and clang know.
-    fn new(
-        driver: &Path,
-        arguments: Vec<OsString>,
-        content: Option<Content>,
-        asker: &Asker,
-    ) -> Question {
-        let script = content.is_some_and(|content| content.script);
+    /// A wrapper may look at any variable; another program only at those that gcc and clang know.
+    fn new(driver: &Path, arguments: Vec<OsString>, wraps: bool, asker: &Asker) -> Question {
         let all = asker.environment.iter();
         let variables = all
-            .filter(|(name, _)| script || DECIDING.iter().any(|deciding| name == deciding))
+            .filter(|(name, _)| wraps || DECIDING.iter().any(|deciding| name == deciding))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Question { driver: driver.to_owned(), arguments, variables }
@@ -314,15 +391,30 @@ fn head(here: &WorkingDirectory, path: &Path) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn probe(question: &Question, asker: &mut Asker) -> Result<Compiler, Unidentified> {
+/// What the compiler behind the driver says of itself.
+fn ask(question: &Question, asker: &mut Asker) -> Result<Banner, Unidentified> {
     let driver = &question.driver;
     let words = question.arguments.iter().map(|word| word.as_bytes().to_vec());
     let rest = ["-###", "-c", "/dev/null", "-o", "/dev/null"];
     let arguments = words.chain(rest.map(|word| word.into())).collect();
     let probed = asker.prober.probe(probe_run(driver, arguments))?;
-    let Some(banner) = Banner::parse(&probed.stderr) else {
-        return Err(cannot_probe(driver, &no_banner(&probed.stderr)));
-    };
+    Banner::parse(&probed.stderr).ok_or_else(|| {
+        let why = refusal(driver, &no_banner(&probed.stderr));
+        // Who was killed may have more to say the next time.
+        match libc::WIFEXITED(probed.status) {
+            true => Unidentified::Stranger(why),
+            false => Unidentified::Unusable(why),
+        }
+    })
+}
+
+fn probe(
+    question: &Question,
+    content: Option<Content>,
+    asker: &mut Asker,
+) -> Result<Compiler, Unidentified> {
+    let driver = &question.driver;
+    let banner = ask(question, asker)?;
     let mut files = vec![driver.clone()];
     let mut absent = Vec::new();
     let path_variable = asker.environment.get("PATH").unwrap_or_default().to_owned();
@@ -335,6 +427,14 @@ fn probe(question: &Question, asker: &mut Asker) -> Result<Compiler, Unidentifie
         files.push(path);
         absent.extend(before);
     }
+    let script = content.is_none_or(|content| content.script);
+    let wraps = script || !names_itself(&banner, driver, &files, asker);
+    if let Some(behind) = banner.driver.as_ref().filter(|_| wraps) {
+        let located = compiler::locate_program(asker.here, behind, &[], &path_variable);
+        let (path, before) = located.unwrap_or_default();
+        files.extend(Some(path).filter(|path| !path.as_os_str().is_empty()));
+        absent.extend(before);
+    }
     if banner.family == Family::Gcc
         && let Some(folder) = files.get(1).and_then(|proper| proper.parent())
     {
@@ -345,8 +445,29 @@ fn probe(question: &Question, asker: &mut Asker) -> Result<Compiler, Unidentifie
     }
     files.extend(libraries(&files, asker)?);
     files.extend(banner.configuration.iter().cloned());
-    Compiler::identify(banner, files, absent, asker.memo, asker.here, asker.now)
+    Compiler::identify(banner, files, absent, wraps, asker.memo, asker.here, asker.now)
         .map_err(|path| cannot_probe(&path, "cannot be read"))
+}
+
+/// Whether the driver is the compiler's own. clang names its file as the compiler proper; gcc the path
+/// by which it was called, which a wrapper may hand on. `files` begin with driver and compiler proper.
+fn names_itself(banner: &Banner, driver: &Path, files: &[PathBuf], asker: &Asker) -> bool {
+    let id = |path: &Path| asker.here.stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    match banner.family {
+        Family::Clang => files.get(1).is_some_and(|proper| {
+            let (driver, proper) = (id(driver), id(proper));
+            driver.is_some() && driver == proper
+        }),
+        Family::Gcc => {
+            let mut content = Vec::new();
+            let opened = asker.here.open_file(driver);
+            let read =
+                opened.and_then(|file| file.take(DRIVER_BYTES_MAX).read_to_end(&mut content));
+            banner.driver.as_deref() == Some(driver)
+                && read.is_ok()
+                && compiler::is_drivers_content(&content)
+        }
+    }
 }
 
 /// The shared libraries of the programs, as their dynamic linkers list them. Nothing of the
@@ -374,8 +495,12 @@ fn probe_run(program: &Path, arguments: Vec<Vec<u8>>) -> Run {
 }
 
 fn cannot_probe(program: &Path, why: &str) -> Unidentified {
+    Unidentified::Unusable(refusal(program, why))
+}
+
+fn refusal(program: &Path, why: &str) -> Uncacheable {
     let detail = format!("{} {why}", program.display());
-    Unidentified::Unusable(Uncacheable::new(Counter::CompilerCheckFailed, detail))
+    Uncacheable::new(Counter::CompilerCheckFailed, detail)
 }
 
 /// Digits of the wire's digests (see `remote::protocol`); ours have fewer.

@@ -12,6 +12,7 @@ mod in_flight;
 pub mod inherited;
 mod log;
 mod party;
+pub mod wrappers;
 
 pub mod daemon;
 pub mod worker;

@@ -4,17 +4,24 @@ use super::screen::{self, Paint, Style};
 use super::{Outcome, ask, text};
 use crate::find_compiler;
 use serde_json::{Value, json};
+use server::wrappers::{self, Behind};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Asks the daemon about a call, which is not made.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
-    let mut call = options.get_many::<OsString>("call").into_iter().flatten();
-    let name = call.next().ok_or("name a compiler")?;
+    let words: Vec<OsString> =
+        options.get_many::<OsString>("call").into_iter().flatten().cloned().collect();
+    let (first, rest) = words.split_first().ok_or("name a compiler")?;
+    let Behind { name, arguments: call, left_out } = wrappers::behind(first, rest);
+    for wrapper in left_out {
+        let line = format!("{}: left out, since rcache takes its place\n", wrapper.display());
+        screen::print(&line);
+    }
     let compiler = find_compiler::find(name, &find_compiler::search_path())
         .map_err(|error| error.to_string())?;
     let mut arguments = Vec::new();
-    for word in std::iter::once(compiler.as_os_str()).chain(call.map(OsString::as_os_str)) {
+    for word in std::iter::once(compiler.as_os_str()).chain(call.iter().map(OsString::as_os_str)) {
         let word = word.to_str();
         arguments.push(word.ok_or("an argument is not UTF-8; rcache does not cache such a call")?);
     }

@@ -43,3 +43,4 @@ mod verify;
 mod worker;
 mod worker_attacks;
 mod worker_life;
+mod wrapped;

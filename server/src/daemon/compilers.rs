@@ -33,7 +33,7 @@ impl From<Unidentified> for Stop {
     fn from(unidentified: Unidentified) -> Stop {
         match unidentified {
             Unidentified::NoProbe(error) => error.into(),
-            Unidentified::Unusable(why) => Stop::Uncacheable(why),
+            Unidentified::Unusable(why) | Unidentified::Stranger(why) => Stop::Uncacheable(why),
         }
     }
 }

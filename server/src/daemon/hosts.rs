@@ -6,6 +6,7 @@ use super::toolchain::{Here, Toolchain};
 use super::{Cache, Daemon};
 use crate::launcher_protocol::Caller;
 use crate::party::Party;
+use crate::wrappers;
 use cache::file_memo::WorkingDirectory;
 use cache::invocation::Language;
 use config::{Config, Environment};
@@ -102,12 +103,10 @@ fn questions(
 
 /// The first file of that name in the caller's PATH that is no wrapper of ours or another's.
 fn find_program(environment: &Environment, name: &str) -> Option<PathBuf> {
-    const WRAPPERS: [&str; 5] = ["rcache", "ccache", "distcc", "sccache", "icecc"];
     let folders = environment.get("PATH")?;
     std::env::split_paths(folders).map(|folder| folder.join(name)).find(|path| {
         let real = std::fs::canonicalize(path).unwrap_or_default();
-        let real_name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        real.is_file() && !WRAPPERS.contains(&real_name.as_str())
+        real.is_file() && !real.file_name().is_some_and(wrappers::stands_in)
     })
 }
 

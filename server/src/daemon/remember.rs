@@ -48,7 +48,11 @@ pub fn search_path(
     let words = [Invocation::search_arguments, Invocation::all_search_arguments]
         .map(|words| [words(&unit.invocation), vec!["-x".into(), language.name().into()]].concat());
     let driver = &unit.call.compiler;
-    Ok(Some(daemon.compilers.search_path(driver, &unit.compiler, words, &mut asker)?))
+    let compiler = match unit.command {
+        Some(command) => Digest::of(&[unit.compiler.digest.0, command.0].concat()),
+        None => unit.compiler.digest,
+    };
+    Ok(Some(daemon.compilers.search_path(driver, compiler, words, &mut asker)?))
 }
 
 /// Why the manifest cannot lead to a result.

@@ -80,6 +80,8 @@ pub struct Unit<'c> {
     pub look: Digest,
     /// The name of its manifest.
     pub key: Digest,
+    /// What a wrapper around the compiler makes of the options, where there is one.
+    pub command: Option<Digest>,
     /// How far it is, where others may see it.
     pub progress: Progress,
     identity: Vec<u8>,
@@ -111,7 +113,9 @@ impl<'c> Unit<'c> {
             .map_err(|_| refuse(Counter::BadInputFile, invocation.source.to_string_lossy()))?;
         refuse_overwriting(&outputs, &source, &here)?;
         refuse_source(&scan, &compiler, &invocation, config)?;
-        let identity = identity(&compiler, call, config, &mut asker)?;
+        let mut identity = identity(&compiler, call, config, &mut asker)?;
+        let command = command_behind(daemon, call, &invocation, &compiler, &mut asker)?;
+        identity.extend(command.iter().flat_map(|command| command.0));
         let other_files = other_files(&invocation, config, &daemon.memo, &here, now)?;
         let working_directories = working_directories(&invocation, call, config, &here);
         let definitions = definitions(&invocation);
@@ -131,6 +135,7 @@ impl<'c> Unit<'c> {
             look,
             key: Digest::of(&[]),
             progress: Progress::default(),
+            command,
             identity,
             key_environment,
             working_directories,
@@ -288,6 +293,22 @@ fn identify(
     arguments.extend(["-x".into(), invocation.language.name().into()]);
     let compiler = daemon.compilers.identify(&call.compiler, arguments, asker)?;
     Ok((invocation, compiler))
+}
+
+/// A script or another program before the compiler may add options by variables and files of its own.
+fn command_behind(
+    daemon: &Daemon,
+    call: &Call,
+    invocation: &Invocation,
+    compiler: &Compiler,
+    asker: &mut Asker,
+) -> Result<Option<Digest>, Stop> {
+    if !compiler.wraps {
+        return Ok(None);
+    }
+    let mut words = invocation.driver_words();
+    words.extend(["-x".into(), invocation.language.name().into()]);
+    Ok(daemon.compilers.command_behind(&call.compiler, compiler, words, asker)?)
 }
 
 fn parse(call: &Call, config: &Config, driver: &Compiler) -> Result<Invocation, Uncacheable> {

@@ -4,6 +4,7 @@ use super::child::{self, Limits, Program, Watch};
 use crate::compilers::{Asker, Compilers, Probed, Prober, Unidentified};
 use crate::launcher_protocol::Run;
 use crate::party::{Party, Process};
+use crate::wrappers;
 use cache::compiler::Compiler;
 use cache::file_memo::{FileMemo, WorkingDirectory};
 use config::Environment;
@@ -21,9 +22,6 @@ const PROBE_MAX: Duration = Duration::from_secs(20);
 
 /// What a probe may print.
 const PROBE_BYTES_MAX: usize = 4 << 20;
-
-/// Programs that stand in for compilers under the compilers' names.
-const WRAPPERS: [&str; 6] = ["rcache", "ccache", "distcc", "sccache", "icecc", "buildcache"];
 
 /// The compilers of this machine.
 pub struct Toolchain {
@@ -84,7 +82,7 @@ impl Toolchain {
         };
         question(&self.compilers, &mut asker).map_err(|why| match why {
             Unidentified::NoProbe(error) => format!("cannot ask the compiler: {error}"),
-            Unidentified::Unusable(why) => why.detail,
+            Unidentified::Unusable(why) | Unidentified::Stranger(why) => why.detail,
         })
     }
 }
@@ -97,7 +95,7 @@ fn is_program(candidate: &Path) -> bool {
 /// A link to a wrapper is one, too.
 fn is_wrapper(candidate: &Path) -> bool {
     let real = candidate.canonicalize().unwrap_or_default();
-    WRAPPERS.iter().any(|wrapper| real.file_name() == Some(OsStr::new(wrapper)))
+    real.file_name().is_some_and(wrappers::stands_in)
 }
 
 /// Runs probes as children of the worker.

@@ -8,6 +8,7 @@ use crate::find_compiler;
 use cache::mismatch;
 use config::{Config, Loaded, Origin};
 use serde_json::Value;
+use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -207,6 +208,30 @@ fn plain_calls(path: &OsStr) -> Vec<Finding> {
     findings
 }
 
+/// Variables in which builds name their compilers, and the launchers before those.
+const COMPILER_VARIABLES: [&str; 4] =
+    ["CC", "CXX", "CMAKE_C_COMPILER_LAUNCHER", "CMAKE_CXX_COMPILER_LAUNCHER"];
+
+/// Wrappers that the environment names besides rcache: those after it are left out.
+pub fn left_out(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for name in COMPILER_VARIABLES {
+        let value = variable(name).unwrap_or_default().to_string_lossy().into_owned();
+        let words = value.split([' ', ';']).filter(|word| !word.is_empty());
+        let others: Vec<&str> = words
+            .filter(|word| wrappers::is_wrapper(OsStr::new(word)))
+            .filter(|word| !is_rcache(Path::new(word)))
+            .collect();
+        if !others.is_empty() {
+            let seen = format!("{name} names {}", others.join(", "));
+            let remedy = "behind rcache it is left out, since rcache takes its place: take it out of \
+                          the variable";
+            findings.push(Finding::warn("plain calls", seen, remedy));
+        }
+    }
+    findings
+}
+
 fn is_rcache(target: &Path) -> bool {
     target.file_name().is_some_and(find_compiler::is_own_name)
 }
@@ -366,6 +391,19 @@ mod tests {
         let variables = [("RCACHE_DIR".into(), scratch.path().into())];
         let loaded = Config::load(&config::Environment::new(&variables));
         assert_eq!(cache_folder(&loaded.config)[0].grade, Grade::Fail);
+    }
+
+    #[test]
+    fn wrappers_that_the_environment_names_are_told() {
+        let told = |value: &str| {
+            left_out(&|name| (name == "CXX").then(|| OsString::from(value)))
+                .into_iter()
+                .map(|finding| finding.seen)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told("rcache;/usr/bin/distcc"), ["CXX names /usr/bin/distcc"]);
+        assert_eq!(told("ccache g++"), ["CXX names ccache"]);
+        assert!(told("rcache g++ -Wall").is_empty() && told("").is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::cli::screen::count;
 use crate::cli::{ask, text};
 use crate::find_compiler;
 use serde_json::{Value, json};
+use server::wrappers;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -49,9 +50,7 @@ impl Call {
         };
         let mut words: Vec<String> = words.ok_or("an argument is no text")?;
         // Some generators write the launcher down as well.
-        let is_rcache =
-            |word: &String| Path::new(word).file_name().is_some_and(find_compiler::is_own_name);
-        if words.first().is_some_and(is_rcache) {
+        while words.len() > 1 && wrappers::is_wrapper(OsStr::new(&words[0])) {
             words.remove(0);
         }
         if words.is_empty() {
