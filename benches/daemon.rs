@@ -102,7 +102,7 @@ impl Line {
             environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
         };
         let folder = config::paths::make_runtime_folder(&variable, own.uid())?;
-        let socket = folder.join(config::paths::socket_name(&variable));
+        let socket = folder.join(config::paths::socket_name(BUILD, &variable));
         let umask = rustix::process::umask(rustix::fs::Mode::empty());
         rustix::process::umask(umask);
         let caller = Caller {

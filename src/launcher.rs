@@ -3,7 +3,7 @@
 use crate::find_compiler;
 use early::Asked;
 use rustix::io::Errno;
-use server::client::{self, Connection};
+use server::client::{self, Connection, PassedThrough};
 use server::inherited;
 use server::launcher_protocol::{self, BUILD, Terminal, ToDaemon, ToLauncher};
 use server::program::{self, INSIDE_VARIABLE, Ran};
@@ -36,7 +36,10 @@ static NAMES: early::Names = early::Names {
     runtime_folder: config::environment::XDG_RUNTIME_DIR,
     socket_path_bytes_max: config::paths::SOCKET_PATH_BYTES_MAX,
     silent_hit: &launcher_protocol::SILENT_HIT,
-    silence_max: launcher_protocol::SILENCE_MAX.as_secs() as u32,
+    silence_max: launcher_protocol::SILENCE_MAX.as_millis() as u32,
+    marked_silence_max: launcher_protocol::MARKED_SILENCE_MAX.as_millis() as u32,
+    mark_ending: launcher_protocol::MARK_ENDING,
+    mark_age_max: launcher_protocol::MARK_AGE_MAX.as_secs() as i64,
 };
 
 /// Asks the daemon before the C library is there, and ends the process where a hit has printed nothing.
@@ -77,7 +80,7 @@ pub fn compile(name: &OsStr, arguments: &[OsString]) -> u8 {
         return call.exec();
     }
     if inherited::lacks_output_stream() {
-        client::note_passed_through();
+        client::note_passed_through(PassedThrough::ClosedStream);
         return call.exec();
     }
     match call.converse() {
@@ -113,18 +116,23 @@ enum Streams {
 impl Call<'_> {
     fn converse(&self) -> Ending {
         let mut compiled = None;
-        match self.try_converse(&mut compiled) {
-            Ok(ending) => ending,
+        let error = match self.try_converse(&mut compiled) {
+            Ok(ending) => return ending,
+            Err(error) => error,
+        };
+        let why = PassedThrough::of(&error);
+        if why == PassedThrough::Silence {
+            client::note_silence();
+        }
+        match compiled {
             // The daemon is gone, but the compiler has already done its work.
-            Err(_) => match compiled {
-                Some(Ran { status, stdout, stderr, .. }) => {
-                    Ending::Status(status, Streams::Files(stdout, stderr))
-                }
-                None => {
-                    client::note_passed_through();
-                    Ending::StepAside
-                }
-            },
+            Some(Ran { status, stdout, stderr, .. }) => {
+                Ending::Status(status, Streams::Files(stdout, stderr))
+            }
+            None => {
+                client::note_passed_through(why);
+                Ending::StepAside
+            }
         }
     }
 
@@ -133,15 +141,16 @@ impl Call<'_> {
         match early::take_asked() {
             Asked::Yes(descriptor) => {
                 // SAFETY: the descriptor is handed over once, and nobody else has it.
-                Ok(Connection::adopt(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+                Connection::adopt(unsafe { OwnedFd::from_raw_fd(descriptor) })
             }
-            Asked::InVain => Err(io::ErrorKind::TimedOut.into()),
+            Asked::InVain => Err(io::ErrorKind::ConnectionAborted.into()),
+            Asked::Silence => Err(io::ErrorKind::TimedOut.into()),
             Asked::No => self.ask_anew(),
         }
     }
 
     fn ask_anew(&self) -> io::Result<Connection> {
-        let mut connection = client::connect(true)?;
+        let mut connection = client::connect_for_compile()?;
         connection.send(&ToDaemon::Compile {
             caller: client::caller()?,
             terminal: terminal(),
@@ -153,14 +162,18 @@ impl Call<'_> {
 
     fn try_converse(&self, compiled: &mut Option<Ran>) -> io::Result<Ending> {
         let mut connection = self.ask()?;
-        let mut may_replace = true;
         loop {
             match connection.receive()? {
                 ToLauncher::Finished { status, stdout, stderr } => {
                     return Ok(Ending::Status(status, Streams::Bytes(stdout, stderr)));
                 }
                 ToLauncher::Run(order) => {
-                    let ran = program::run(&order, std::mem::take(&mut connection.descriptors))?;
+                    let ran = program::run(&order, std::mem::take(&mut connection.descriptors));
+                    // A fork that fails for now is no silence of the daemon.
+                    let ran = ran.map_err(|error| match client::is_silence(&error) {
+                        true => io::Error::other(error),
+                        false => error,
+                    })?;
                     let report = ran.report();
                     if order.compile {
                         *compiled = Some(ran);
@@ -173,13 +186,6 @@ impl Call<'_> {
                 }
                 ToLauncher::Warning(text) => eprintln!("{text}"),
                 ToLauncher::Waiting => {}
-                // An older daemon retires when it says so: start our own, once.
-                ToLauncher::OtherBuild(build)
-                    if may_replace && client::makes_way(&build, BUILD) =>
-                {
-                    may_replace = false;
-                    connection = self.ask_anew()?;
-                }
                 ToLauncher::StepAside => return Ok(Ending::StepAside),
                 ToLauncher::OtherBuild(_) | ToLauncher::Answer(_) => {
                     return Err(io::ErrorKind::Unsupported.into());
@@ -439,7 +445,8 @@ mod tests {
                 let early = Stack::new(&[], &[&variables[0], &variables[1]]).socket();
                 let later = config::paths::runtime_folder(&variable, user);
                 let later = later.filter(|folder| folder.exists()).map(|folder| folder.path);
-                let later = later.map(|path| path.join(config::paths::socket_name(&variable)));
+                let later =
+                    later.map(|path| path.join(config::paths::socket_name(BUILD, &variable)));
                 // Where the given folder cannot be used, the launcher decides.
                 assert!(early.is_none() || early == later, "{variables:?}: {early:?}, {later:?}");
                 let is_plain = ["safe", "safe/"].iter().any(|name| below(name) == folder);

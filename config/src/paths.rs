@@ -25,9 +25,10 @@ const FILE_NAME_BYTES: usize = 1 + 16 + 5;
 /// The folder for sockets in the cache folder.
 const IN_CACHE: &str = "run";
 
-/// The name of the socket of the daemon that serves a call with these variables.
-pub fn socket_name(variable: &dyn Fn(&str) -> Option<OsString>) -> String {
-    file_name(deciding_hash(variable))
+/// The name of the socket of the daemon that serves a call with these variables. Each build of rcache
+/// has daemons of its own: two that are in use at the same time do not take turns.
+pub fn socket_name(build: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> String {
+    file_name(deciding_hash(build, variable))
 }
 
 /// The folder of this user's sockets, or the one that is to be made; `None` where there is no safe one.
@@ -176,8 +177,8 @@ fn is_folder_of(folder: &Path, user: u32) -> bool {
     std::fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user)
 }
 
-/// FNV-1a over the names and values. It only names a file, within a folder of one user.
-fn deciding_hash(variable: &dyn Fn(&str) -> Option<OsString>) -> u64 {
+/// FNV-1a over the build, the names and the values. It only names a file, within a folder of one user.
+fn deciding_hash(build: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut hash = OFFSET;
@@ -186,6 +187,8 @@ fn deciding_hash(variable: &dyn Fn(&str) -> Option<OsString>) -> u64 {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
         }
     };
+    add(build.as_bytes());
+    add(b"\0");
     for name in DECIDING {
         add(name.as_bytes());
         // A NUL is in no value, so it can part them; an empty value is not the same as none.
@@ -217,7 +220,7 @@ mod tests {
     }
 
     fn name(variables: &[(&str, &str)]) -> String {
-        socket_name(&lookup(variables))
+        socket_name("1.0.0+0", &lookup(variables))
     }
 
     fn folders(variables: &[(&str, &str)]) -> Vec<PathBuf> {
@@ -272,6 +275,7 @@ mod tests {
             }
         }
         assert_eq!(name(&[("PATH", "/bin")]), name(&[]));
+        assert_ne!(socket_name("1.0.0+1", &lookup(&[])), name(&[]));
         assert_ne!(
             name(&[("RCACHE_CONFIG", "/a"), ("RCACHE_DIR", "")]),
             name(&[("RCACHE_CONFIG", "/a")])

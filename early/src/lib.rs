@@ -52,8 +52,14 @@ pub struct Names<'a> {
     pub socket_path_bytes_max: usize,
     /// The first bytes of the daemon's answer to a hit that printed nothing: all of it.
     pub silent_hit: &'a [u8],
-    /// The launcher gives up on a daemon that says nothing for this long, in seconds.
+    /// The launcher gives up on a daemon that says nothing for this long, in milliseconds.
     pub silence_max: u32,
+    /// The same where somebody has just found that it says nothing.
+    pub marked_silence_max: u32,
+    /// How the name of the file ends that says so, in place of the socket's `.sock`.
+    pub mark_ending: &'a str,
+    /// How many seconds it counts.
+    pub mark_age_max: i64,
 }
 
 /// Memory for paths and for a request.
@@ -94,19 +100,23 @@ pub enum Asked {
     No,
     /// The request was sent on this descriptor, and the answer is there to be read.
     Yes(i32),
-    /// The request was sent, and the daemon said nothing.
+    /// The request was sent, and the daemon hung up.
     InVain,
+    /// The request was sent, and the daemon said nothing for as long as it is waited for.
+    Silence,
 }
 
 static ASKED: AtomicI32 = AtomicI32::new(NOT_ASKED);
 const NOT_ASKED: i32 = -1;
 const ASKED_IN_VAIN: i32 = -2;
+const ASKED_SILENCE: i32 = -3;
 
 /// What became of the call. The descriptor belongs to whoever asks first.
 pub fn take_asked() -> Asked {
     match ASKED.swap(NOT_ASKED, Ordering::Relaxed) {
         NOT_ASKED => Asked::No,
         ASKED_IN_VAIN => Asked::InVain,
+        ASKED_SILENCE => Asked::Silence,
         descriptor => Asked::Yes(descriptor),
     }
 }

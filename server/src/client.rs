@@ -1,28 +1,34 @@
 //! Reaching the daemon, and starting it where there is none: the side of the launcher and the subcommands.
 
 use crate::launcher_protocol::{
-    BUILD, Caller, DESCRIPTORS_MAX, FRAME_BYTES_MAX, Malformed, SILENCE_MAX, ToDaemon, ToLauncher,
-    View,
+    BUILD, Caller, DESCRIPTORS_MAX, FRAME_BYTES_MAX, MARK_AGE_MAX, MARK_ENDING, MARKED_SILENCE_MAX,
+    Malformed, SILENCE_MAX, ToDaemon, ToLauncher, View,
 };
 use crate::program;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A daemon must answer this soon after it was started. It opens its store without walking it.
 const START_MAX: Duration = Duration::from_secs(5);
 
 /// How often a launcher looks whether the one that starts the daemon is done.
 const START_POLL: Duration = Duration::from_millis(3);
+
+/// Another daemon that does not answer this soon is left out.
+const OTHER_SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// Files beside the socket that are looked at for others.
+const OTHERS_MAX: usize = 1000;
 
 /// Read at one time. The answer to a hit is short, and each page of the stack that is touched costs
 /// the launcher a fault.
@@ -35,7 +41,7 @@ pub enum AskError {
     NotRunning,
     /// The daemon cannot be reached or started.
     Unreachable(io::Error),
-    /// A daemon of another build is up, and it is newer than this program.
+    /// A daemon of another build listens there.
     OtherBuild(String),
     /// The daemon refused, with its reason.
     Refused(String),
@@ -47,7 +53,7 @@ impl std::fmt::Display for AskError {
             AskError::NotRunning => write!(f, "the daemon is not running"),
             AskError::Unreachable(error) => write!(f, "cannot reach the daemon: {error}"),
             AskError::OtherBuild(build) => {
-                write!(f, "a newer daemon ({build}) is running; this program is {BUILD}")
+                write!(f, "the daemon there is of build {build}; this program is {BUILD}")
             }
             AskError::Refused(reason) => write!(f, "{reason}"),
         }
@@ -59,6 +65,8 @@ impl std::error::Error for AskError {}
 /// One conversation with the daemon.
 pub struct Connection {
     stream: UnixStream,
+    /// How long it waits for the daemon.
+    patience: Duration,
     received: Vec<u8>,
     /// Descriptors that came with the last messages, in order.
     pub descriptors: Vec<OwnedFd>,
@@ -107,14 +115,14 @@ pub fn view() -> io::Result<View> {
 pub fn make_socket_path() -> io::Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let folder = config::paths::make_runtime_folder(&variable, user)?;
-    Ok(folder.join(config::paths::socket_name(&variable)))
+    Ok(folder.join(config::paths::socket_name(BUILD, &variable)))
 }
 
 /// The same where the folder is there; nothing in it was looked at yet.
 fn socket_path() -> Option<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let folder = config::paths::runtime_folder(&variable, user).filter(|folder| folder.exists())?;
-    Some(folder.path.join(config::paths::socket_name(&variable)))
+    Some(folder.path.join(config::paths::socket_name(BUILD, &variable)))
 }
 
 fn variable(name: &str) -> Option<OsString> {
@@ -126,8 +134,67 @@ pub fn passed_through_path(socket: &Path) -> PathBuf {
     socket.with_extension("passed")
 }
 
+/// Why a call went past the daemon: what the byte says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassedThrough {
+    /// The daemon cannot be reached.
+    Unreachable,
+    /// It says nothing.
+    Silence,
+    /// A limit of this process.
+    TooManyFiles,
+    /// A standard stream is closed.
+    ClosedStream,
+}
+
+impl PassedThrough {
+    const ALL: [PassedThrough; 4] = [
+        PassedThrough::Unreachable,
+        PassedThrough::Silence,
+        PassedThrough::TooManyFiles,
+        PassedThrough::ClosedStream,
+    ];
+
+    /// What an error of a conversation comes from.
+    pub fn of(error: &io::Error) -> PassedThrough {
+        let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        match errno {
+            Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                PassedThrough::TooManyFiles
+            }
+            _ if is_silence(error) => PassedThrough::Silence,
+            _ => PassedThrough::Unreachable,
+        }
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            PassedThrough::Unreachable => b'.',
+            PassedThrough::Silence => b's',
+            PassedThrough::TooManyFiles => b'f',
+            PassedThrough::ClosedStream => b'c',
+        }
+    }
+
+    /// The reason that a byte stands for.
+    pub fn of_byte(byte: u8) -> PassedThrough {
+        let found = PassedThrough::ALL.into_iter().find(|reason| reason.byte() == byte);
+        found.unwrap_or(PassedThrough::Unreachable)
+    }
+
+    /// In words; empty where nothing is known.
+    pub fn detail(self) -> &'static str {
+        match self {
+            PassedThrough::Unreachable => "",
+            PassedThrough::Silence => "the daemon said nothing",
+            PassedThrough::TooManyFiles => "the launcher has too many open files (ulimit -n)",
+            PassedThrough::ClosedStream => "standard output or standard error is closed",
+        }
+    }
+}
+
 /// Leaves such a byte. Without the folder of the socket there is nobody to tell.
-pub fn note_passed_through() {
+pub fn note_passed_through(why: PassedThrough) {
     let Some(socket) = socket_path() else { return };
     let file = OpenOptions::new()
         .create(true)
@@ -135,16 +202,59 @@ pub fn note_passed_through() {
         .mode(0o600)
         .custom_flags(UNSURPRISED)
         .open(passed_through_path(&socket));
-    let _ = file.and_then(|mut file| file.write_all(b"."));
+    let _ = file.and_then(|mut file| file.write_all(&[why.byte()]));
+}
+
+/// Whether a wait was over before anything came.
+pub fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Tells the launchers that come after this one that the daemon says nothing. While that holds, nobody
+/// says it again: in the end one of them has to find out.
+pub fn note_silence() {
+    if let Some(socket) = socket_path() {
+        leave_mark(&silence_mark(&socket));
+    }
+}
+
+/// Where that is said of the daemon of a socket.
+pub fn silence_mark(socket: &Path) -> PathBuf {
+    socket.with_extension(MARK_ENDING.trim_start_matches('.'))
+}
+
+/// Where it is said that no daemon could be started.
+fn start_mark(socket: &Path) -> PathBuf {
+    socket.with_extension("unstarted")
+}
+
+fn leave_mark(mark: &Path) {
+    if is_marked(mark) {
+        return;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).truncate(true).mode(0o600).custom_flags(UNSURPRISED);
+    // Without it everybody waits for as long as the first one.
+    let _ = options.open(mark).and_then(|mut file| file.write_all(b"."));
+}
+
+/// Whether there is such a mark, and it still holds. It has the time of the file system, which may be
+/// ahead by a little; a mark from a future beyond that says nothing.
+fn is_marked(mark: &Path) -> bool {
+    let modified = fs::symlink_metadata(mark).and_then(|found| found.modified());
+    modified.is_ok_and(|at| match SystemTime::now().duration_since(at) {
+        Ok(age) => age < MARK_AGE_MAX,
+        Err(ahead) => ahead.duration() < Duration::from_secs(1),
+    })
 }
 
 /// Opening a file in the folder of the socket never waits, and leads nowhere else.
-const UNSURPRISED: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+pub const UNSURPRISED: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
 /// Connects to the daemon, and starts it first where none answers and `start` is set.
 pub fn connect(start: bool) -> io::Result<Connection> {
     let connected = match socket_path() {
-        Some(socket) => connect_to(&socket),
+        Some(socket) => connect_to(&socket, SILENCE_MAX),
         None => Err(io::ErrorKind::NotFound.into()),
     };
     match connected {
@@ -153,39 +263,82 @@ pub fn connect(start: bool) -> io::Result<Connection> {
     }
 }
 
+/// The same for a compile, which does not wait for what others have just waited for in vain.
+pub fn connect_for_compile() -> io::Result<Connection> {
+    let connected = match socket_path() {
+        Some(socket) if is_marked(&silence_mark(&socket)) => {
+            connect_to(&socket, MARKED_SILENCE_MAX)
+        }
+        Some(socket) => connect_to(&socket, SILENCE_MAX),
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
+    match connected {
+        Err(error) if is_absence(&error) => {}
+        connected => return connected,
+    }
+    let socket = make_socket_path()?;
+    let mark = start_mark(&socket);
+    if is_marked(&mark) {
+        return Err(io::Error::other("no daemon could be started a moment ago"));
+    }
+    let started = start_daemon(&socket);
+    if started.as_ref().is_err_and(is_silence) {
+        leave_mark(&mark);
+    }
+    started
+}
+
 /// Puts a question of a subcommand.
 pub fn ask(question: serde_json::Value, start: bool) -> Result<serde_json::Value, AskError> {
     let caller = caller().map_err(AskError::Unreachable)?;
     let request = ToDaemon::Ask { caller, question: question.to_string().into_bytes() };
-    // A daemon of an older build retires when it is asked; the second attempt starts a new one.
-    for attempt in 0..2 {
-        let mut connection = match connect(start) {
-            Ok(connection) => connection,
-            Err(error) if !start && is_absence(&error) => return Err(AskError::NotRunning),
-            Err(error) => return Err(AskError::Unreachable(error)),
-        };
-        connection.send(&request).map_err(AskError::Unreachable)?;
-        match connection.answer().map_err(AskError::Unreachable)? {
-            Answered::Answer(answer) => return unwrap_answer(&answer),
-            Answered::OtherBuild(build) if attempt == 1 || !makes_way(&build, BUILD) => {
-                return Err(AskError::OtherBuild(build));
-            }
-            Answered::OtherBuild(_) if !start => return Err(AskError::NotRunning),
-            Answered::OtherBuild(_) => {}
+    let mut connection = match connect(start) {
+        Ok(connection) => connection,
+        Err(error) if !start && is_absence(&error) => return Err(AskError::NotRunning),
+        Err(error) => return Err(AskError::Unreachable(error)),
+    };
+    connection.send(&request).map_err(AskError::Unreachable)?;
+    match connection.answer().map_err(AskError::Unreachable)? {
+        Answered::Answer(answer) => unwrap_answer(&answer),
+        Answered::OtherBuild(build) => Err(AskError::OtherBuild(build)),
+    }
+}
+
+/// Another daemon of this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherDaemon {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Its build; `None` where it is the one of this program, for another cache.
+    pub build: Option<String>,
+}
+
+/// The daemons whose sockets lie beside the one of this program. One that does not answer at once is
+/// left out.
+pub fn others() -> io::Result<Vec<OtherDaemon>> {
+    let Some(own) = socket_path() else { return Ok(Vec::new()) };
+    let request =
+        ToDaemon::Ask { caller: caller()?, question: br#"{"command":"status"}"#.to_vec() };
+    let ask = |socket: &Path| -> io::Result<Option<String>> {
+        let mut connection = connect_to(socket, OTHER_SILENCE_MAX)?;
+        connection.send(&request)?;
+        match connection.answer()? {
+            Answered::Answer(_) => Ok(None),
+            Answered::OtherBuild(build) => Ok(Some(build)),
+        }
+    };
+    let mut others = Vec::new();
+    for entry in fs::read_dir(own.parent().unwrap_or(Path::new("/")))?.take(OTHERS_MAX).flatten() {
+        let socket = entry.path();
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        if is_socket
+            && socket != own
+            && let Ok(build) = ask(&socket)
+        {
+            others.push(OtherDaemon { socket, build });
         }
     }
-    unreachable!("the second attempt returns")
-}
-
-/// Whether a daemon of build `daemon` makes way for a caller of build `caller`: unless it is newer.
-pub fn makes_way(daemon: &str, caller: &str) -> bool {
-    version(daemon) <= version(caller)
-}
-
-/// The three numbers before the plus sign.
-fn version(build: &str) -> Vec<u64> {
-    let numbers = build.split('+').next().unwrap_or("");
-    numbers.split('.').map(|number| number.parse().unwrap_or(0)).collect()
+    Ok(others)
 }
 
 enum Answered {
@@ -203,13 +356,26 @@ fn unwrap_answer(answer: &[u8]) -> Result<serde_json::Value, AskError> {
 }
 
 impl Connection {
-    /// The connection on which a request was sent before.
-    pub fn adopt(socket: OwnedFd) -> Connection {
-        Connection {
-            stream: UnixStream::from(socket),
-            received: Vec::new(),
-            descriptors: Vec::new(),
+    /// The connection on which a request was sent before, and that the daemon has answered.
+    pub fn adopt(socket: OwnedFd) -> io::Result<Connection> {
+        let mut connection = Connection::new(socket, MARKED_SILENCE_MAX);
+        connection.wait_longer()?;
+        Ok(connection)
+    }
+
+    fn new(socket: OwnedFd, patience: Duration) -> Connection {
+        let stream = UnixStream::from(socket);
+        Connection { stream, patience, received: Vec::new(), descriptors: Vec::new() }
+    }
+
+    /// The daemon is there, whatever others have found.
+    fn wait_longer(&mut self) -> io::Result<()> {
+        if self.patience < SILENCE_MAX {
+            self.stream.set_read_timeout(Some(SILENCE_MAX))?;
+            self.stream.set_write_timeout(Some(SILENCE_MAX))?;
+            self.patience = SILENCE_MAX;
         }
+        Ok(())
     }
 
     /// Sends one message.
@@ -232,6 +398,7 @@ impl Connection {
         self.fill(end)?;
         let message = ToLauncher::decode(&self.received[4..end])?;
         self.received.drain(..end);
+        self.wait_longer()?;
         Ok(message)
     }
 
@@ -265,6 +432,10 @@ impl Connection {
                 RecvFlags::CMSG_CLOEXEC,
             );
             let read = match message {
+                // The kernel drops descriptors for which this process has no room.
+                Ok(message) if message.flags.contains(ReturnFlags::CTRUNC) => {
+                    return Err(rustix::io::Errno::MFILE.into());
+                }
                 Ok(message) => message.bytes,
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -283,7 +454,7 @@ impl Connection {
     }
 }
 
-fn connect_to(socket: &Path) -> io::Result<Connection> {
+fn connect_to(socket: &Path, patience: Duration) -> io::Result<Connection> {
     use rustix::net::sockopt::{Timeout, set_socket_timeout};
     use rustix::net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
@@ -291,7 +462,7 @@ fn connect_to(socket: &Path) -> io::Result<Connection> {
     let descriptor =
         socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     for direction in [Timeout::Recv, Timeout::Send] {
-        set_socket_timeout(&descriptor, direction, Some(SILENCE_MAX))?;
+        set_socket_timeout(&descriptor, direction, Some(patience))?;
     }
     connect(&descriptor, &SocketAddrUnix::new(socket)?)?;
     // Whoever made the folder in /tmp first could hand out objects, and orders to run programs.
@@ -300,7 +471,7 @@ fn connect_to(socket: &Path) -> io::Result<Connection> {
         let text = format!("{} is another user's", socket.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    Ok(Connection::adopt(descriptor))
+    Ok(Connection::new(descriptor, patience))
 }
 
 /// No daemon is there, as opposed to one that cannot be talked to.
@@ -313,7 +484,7 @@ fn is_absence(error: &io::Error) -> bool {
 fn start_daemon(socket: &Path) -> io::Result<Connection> {
     let deadline = Instant::now() + START_MAX;
     let _lock = lock(&socket.with_extension("lock"), deadline)?;
-    match connect_to(socket) {
+    match connect_to(socket, SILENCE_MAX) {
         Err(error) if is_absence(&error) => {}
         result => return result,
     }
@@ -322,10 +493,13 @@ fn start_daemon(socket: &Path) -> io::Result<Connection> {
     let mut byte = [0];
     let wait = rustix::event::Timespec { tv_sec: START_MAX.as_secs() as i64, tv_nsec: 0 };
     let mut descriptors = [rustix::event::PollFd::new(&ready, rustix::event::PollFlags::IN)];
-    if rustix::event::poll(&mut descriptors, Some(&wait))? == 0 || ready.read(&mut byte)? == 0 {
+    if rustix::event::poll(&mut descriptors, Some(&wait))? == 0 {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon did not start in time"));
+    }
+    if ready.read(&mut byte)? == 0 {
         return Err(io::Error::other("the daemon did not start"));
     }
-    connect_to(socket)
+    connect_to(socket, SILENCE_MAX)
 }
 
 fn lock(path: &Path, deadline: Instant) -> io::Result<File> {

@@ -18,7 +18,7 @@
 //!   StepAside = (empty)                         exec the compiler
 //!   Waiting   = (empty)                         still there; the launcher's time-out starts again
 //!   Answer    = answer:bytes                    JSON
-//!   OtherBuild = build:bytes                    the daemon is of this build; it retires if it is older
+//!   OtherBuild = build:bytes                    the daemon is of this build
 //!   Warning   = text:bytes                      for standard error, once
 //! ```
 
@@ -41,6 +41,15 @@ pub const PRINTED_BYTES_MAX: usize = FRAME_BYTES_MAX - SILENT_HIT.len();
 
 /// The launcher gives up on a daemon that says nothing for this long.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// The launcher gives up this soon where another one has just found that the daemon says nothing.
+pub const MARKED_SILENCE_MAX: Duration = Duration::from_millis(50);
+
+/// For so long that holds. Then one launcher waits for [`SILENCE_MAX`] again.
+pub const MARK_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// How the name of the mark ends of a daemon that says nothing, in place of the socket's `.sock`.
+pub const MARK_ENDING: &str = ".hung";
 
 /// The daemon says `Waiting` this often while it has nothing better to say.
 pub const WAITING_INTERVAL: Duration = Duration::from_secs(1);

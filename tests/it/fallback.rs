@@ -1,7 +1,8 @@
 //! Whatever breaks on rcache's side, the compile is the compiler's own: right, complete, in time.
 
 use crate::support::{
-    Cache, Call, LIMIT_CALL, Outcome, Project, is_root, kill, run, skip, start, wait_until,
+    Cache, Call, LIMIT_CALL, Outcome, Project, is_root, kill, run, set_modified, skip, start,
+    wait_until,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -375,4 +376,88 @@ fn what_printed_too_much_is_left_to_the_compiler() {
         assert_eq!(outcome.stderr.len(), 34_000_000);
         assert_eq!(cache.endings_since(&before), "internal_error");
     }
+}
+
+#[test]
+fn a_daemon_that_hangs_is_waited_for_once() {
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    let socket = socket_of(&cache);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (tell, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let begin = Instant::now();
+            let _ = stream.read_to_end(&mut Vec::new());
+            let _ = tell.send(begin.elapsed());
+        }
+    });
+    let wait = || {
+        within(&project, &cache, "gcc -c a.c").success();
+        waits.recv_timeout(PATIENCE).unwrap()
+    };
+    // A machine may be slow to notice that time is over; it never notices too soon.
+    let usual = Duration::from_millis(4900);
+    let first = wait();
+    assert!(first >= usual, "{first:?}");
+    for _ in 0..3 {
+        let later = wait();
+        assert!(later < usual, "{later:?} after {first:?}");
+    }
+    // After a while somebody tries again.
+    let mark = socket.with_extension("hung");
+    set_modified(&mark, std::time::SystemTime::now() - Duration::from_secs(31));
+    let again = wait();
+    assert!(again >= usual, "{again:?}");
+    assert!(wait() < usual);
+    // A daemon of its own takes the place, and knows why nobody came.
+    std::fs::remove_file(&socket).unwrap();
+    compiles(&project, &cache);
+    assert!(!mark.exists());
+    let why = reasons(&cache, "passed_through");
+    assert_eq!(why, [("the daemon said nothing".to_owned(), 6)]);
+}
+
+#[test]
+fn a_daemon_that_does_not_start_is_waited_for_once() {
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    let socket = socket_of(&cache);
+    // Whoever starts a daemon holds this.
+    let lock = std::fs::File::create(socket.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    within(&project, &cache, "gcc -c a.c").success();
+    let mark = socket.with_extension("unstarted");
+    let marked = std::fs::metadata(&mark).unwrap().modified().unwrap();
+    // Nobody asks for the lock, which is free by now.
+    drop(lock);
+    within(&project, &cache, "gcc -c a.c").success();
+    assert!(!socket.exists());
+    assert_eq!(std::fs::metadata(&mark).unwrap().modified().unwrap(), marked);
+    set_modified(&mark, std::time::SystemTime::now() - Duration::from_secs(31));
+    compiles(&project, &cache);
+    assert_eq!(cache.daemons().len(), 1);
+}
+
+#[test]
+fn a_launcher_without_room_for_descriptors() {
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    compiles(&project, &cache);
+    // Enough for the compiler, too few for what the daemon hands over.
+    let limited = |line: &str| {
+        let rcache = crate::support::rcache_binary();
+        let words = format!("ulimit -n 6; exec '{}' {line}", rcache.display());
+        let call = Call::of(["/bin/sh", "-c", &words]);
+        run(&mut cache.command_bare(&project, &call), LIMIT_CALL)
+    };
+    assert_eq!(limited("gcc -Wall -c a.c -DNEW"), project.plain("gcc -Wall -c a.c -DNEW"));
+    let why = reasons(&cache, "passed_through");
+    assert_eq!(why, [("the launcher has too many open files (ulimit -n)".to_owned(), 1)]);
+}
+
+/// The reasons that are counted under a name.
+fn reasons(cache: &Cache, counter: &str) -> Vec<(String, i64)> {
+    let stats = cache.stats().0;
+    let rows = stats["uncacheable"].as_array().unwrap().iter();
+    let rows = rows.filter(|row| row["counter"] == counter);
+    rows.map(|row| (row["detail"].as_str().unwrap().to_owned(), row["count"].as_i64().unwrap()))
+        .collect()
 }

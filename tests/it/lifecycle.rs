@@ -2,7 +2,7 @@
 
 use crate::support::{
     Cache, Call, LIMIT_CALL, MASQUERADE_PATH, Project, SYSTEM_PATH, check, children_named,
-    is_alive, kill, process_group_interrupt, rcache_binary, run, start, wait_until,
+    is_alive, kill, process_group_interrupt, rcache_binary, run, start, wait_until, write_program,
 };
 use std::time::Duration;
 
@@ -245,4 +245,51 @@ fn ninja_does_not_wait_for_the_daemon() {
     let ninja = Call::of(["ninja"]).env("PATH", path);
     run(&mut cache.command_bare(&project, &ninja), PATIENCE).success();
     assert_eq!(cache.daemons().len(), 1, "the daemon outlives the build");
+}
+
+#[test]
+fn two_builds_have_two_daemons_and_one_cache() {
+    let (project, cache) =
+        (Project::new(&[("a.c", "int a;\n"), ("b.c", "int b;\n")]), Cache::new());
+    cache.compile(&project, "gcc -c a.c").success();
+    let daemon = cache.daemon();
+    // Another build of the same version: the same program, under another name for itself.
+    let version = cache.stats().0["version"].as_str().unwrap().to_owned();
+    let (number, build) = version.split_once('+').unwrap();
+    let mut program = std::fs::read(rcache_binary()).unwrap();
+    // Where it is copied, parts of it may lie in the code.
+    let at = memmem(&program, &version.as_bytes()[..8]);
+    assert!(!at.is_empty());
+    let changed = if build.starts_with('0') { b'1' } else { b'0' };
+    at.iter().for_each(|at| program[at + number.len() + 1] = changed);
+    let path = project.beside("rcache");
+    write_program(&path, program);
+    let other = |words: &str| {
+        let call = Call::from(format!("{} {words}", path.display()));
+        run(&mut cache.command_bare(&project, &call), LIMIT_CALL).success()
+    };
+    // The first is a hit for the other build, and each has a daemon that stays.
+    for _ in 0..3 {
+        other("gcc -c a.c");
+        cache.compile(&project, "gcc -c b.c").success();
+        assert_eq!(cache.daemon(), daemon);
+    }
+    let status = other("daemon status").out();
+    assert!(!status.contains(&format!("pid {daemon},")) && !status.contains(build), "{status}");
+    // Its counts are on the way for a moment.
+    wait_until("both have counted", PATIENCE, || cache.stats().get("direct_cache_hit") == 5);
+    let stats = cache.stats();
+    assert_eq!((stats.get("cache_miss"), stats.get("passed_through")), (2, 0));
+    let doctor = cache.rcache("doctor").out();
+    assert!(doctor.contains("other daemons") && doctor.contains("1 more"), "{doctor}");
+    // Each speaks of its own.
+    other("daemon stop");
+    assert_eq!(cache.daemon(), daemon);
+    cache.compile(&project, "gcc -c a.c").success();
+    assert_eq!(cache.stats().get("direct_cache_hit"), 6);
+}
+
+fn memmem(all: &[u8], wanted: &[u8]) -> Vec<usize> {
+    let starts = all.windows(wanted.len()).enumerate();
+    starts.filter(|(_, window)| *window == wanted).map(|(at, _)| at).collect()
 }

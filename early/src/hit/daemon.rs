@@ -14,14 +14,16 @@ pub struct Daemon {
     socket: usize,
 }
 
-/// What the answer begins with.
+/// What the answer begins with, where it is not what it was compared with. (With one more, LLVM would
+/// make a table of jumps.)
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// What it was compared with.
-    Same,
-    /// Something else, which is still to be read.
+    /// Something that is still to be read.
     Other,
-    /// Nothing came, or the end.
+    /// The end.
     Nothing,
+    /// Nothing came in time.
+    Silence,
 }
 
 impl Daemon {
@@ -48,19 +50,31 @@ impl Daemon {
         self.close()
     }
 
-    /// Waits for the answer, and compares it.
+    /// Waits for the answer, and ends the process where it is the expected one.
     pub fn first_bytes(&self, expected: &[u8]) -> First {
         let mut bytes = [0; ANSWER_BYTES];
         match syscalls::peek(self.socket, &mut bytes) {
-            None | Some(0) => {
-                self.close::<()>();
-                First::Nothing
-            }
+            None => First::Silence,
+            Some(0) => First::Nothing,
             Some(count) => match bytes.get(..count) {
-                Some(came) if super::text::same(came, expected) => First::Same,
+                Some(came) if super::text::same(came, expected) => syscalls::exit(0),
                 _ => First::Other,
             },
         }
+    }
+
+    /// Waits for up to so many milliseconds from now on. `None` where that cannot be.
+    pub fn wait_longer(&self, silence_max: u32) -> Option<()> {
+        if syscalls::set_timeouts(self.socket, silence_max) {
+            return Some(());
+        }
+        self.close()
+    }
+
+    /// Hangs up, and says this.
+    pub fn end(self, asked: i32) -> Option<i32> {
+        self.close::<()>();
+        Some(asked)
     }
 
     /// The descriptor, for whoever goes on.

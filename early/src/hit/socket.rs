@@ -1,6 +1,6 @@
 //! Where the daemon listens, as `config::paths::socket_path` says it.
 
-use super::syscalls::{Statx, lstat, stat, user};
+use super::syscalls::{Statx, lstat, seconds, stat, user};
 use super::text::{Bytes, Environment, Stack};
 use crate::Names;
 use core::mem::MaybeUninit;
@@ -10,6 +10,9 @@ const ADDRESS_BYTES: usize = 2 + 108;
 
 /// `/rcache/XXXXXXXXXXXXXXXX.sock`
 const WITHIN_RUNTIME_FOLDER_BYTES: usize = 7 + 1 + 16 + 5;
+
+/// How the name of a socket ends.
+const ENDING: &[u8] = b".sock";
 
 /// A `struct sockaddr_un`, as long as it is used.
 pub struct Address {
@@ -22,6 +25,20 @@ impl Address {
     pub fn get(&self) -> &[u8] {
         // SAFETY: so many were written.
         unsafe { core::slice::from_raw_parts(self.bytes.as_ptr().cast(), self.length) }
+    }
+
+    /// Whether somebody has found a little while ago that nobody answers here.
+    pub fn is_marked(&self, names: &Names) -> Option<bool> {
+        let mut mark = MaybeUninit::<[u8; ADDRESS_BYTES]>::uninit();
+        let mut mark = Bytes::new(&mut mark);
+        let path = self.path();
+        mark.push(path.get(..path.len().checked_sub(ENDING.len())?)?)?;
+        mark.push(names.mark_ending.as_bytes())?;
+        mark.push(b"\0")?;
+        let mut found = MaybeUninit::<Statx>::uninit();
+        let found = lstat(mark.get(), &mut found)?;
+        let age = seconds().checked_sub(found.modified_seconds())?;
+        Some((0..names.mark_age_max).contains(&age))
     }
 
     /// The path in it.
@@ -58,8 +75,9 @@ pub fn address(environment: &Environment, names: &Names) -> Option<Address> {
         }
     }
     bytes.push(b"/")?;
-    push_hexadecimal(&mut bytes, deciding_hash(environment, names.deciding))?;
-    bytes.push(b".sock\0")?;
+    push_hexadecimal(&mut bytes, deciding_hash(environment, names))?;
+    bytes.push(ENDING)?;
+    bytes.push(b"\0")?;
     address.length = bytes.len();
     Some(address)
 }
@@ -126,8 +144,8 @@ fn push_hexadecimal(bytes: &mut Bytes, number: u64) -> Option<()> {
     Some(())
 }
 
-/// FNV-1a over the names and values.
-fn deciding_hash(environment: &Environment, deciding: &[&str]) -> u64 {
+/// FNV-1a over the build, the names and the values.
+fn deciding_hash(environment: &Environment, names: &Names) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut hash = OFFSET;
@@ -136,7 +154,9 @@ fn deciding_hash(environment: &Environment, deciding: &[&str]) -> u64 {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
         }
     };
-    for name in deciding {
+    add(names.build.as_bytes());
+    add(b"\0");
+    for name in names.deciding {
         add(name.as_bytes());
         match environment.get(name) {
             Some(value) => {

@@ -18,12 +18,15 @@ const UMASK: usize = 95;
 const GETUID: usize = 102;
 const GETEGID: usize = 108;
 const EXIT_GROUP: usize = 231;
+const TIME: usize = 201;
 const STATX: usize = 332;
 
 const AT_FDCWD: usize = -100_isize as usize;
 const AT_SYMLINK_NOFOLLOW: usize = 0x100;
 const STATX_BASIC_STATS: u32 = 0x7ff;
 const STATX_MNT_ID: u32 = 0x1000;
+/// Where the seconds of `stx_mtime` are among the times.
+const MODIFIED: usize = 6;
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 const S_IFREG: u16 = 0o100_000;
@@ -40,6 +43,7 @@ const MSG_PEEK: usize = 2;
 
 const TIOCGWINSZ: usize = 0x5413;
 const EINTR: isize = 4;
+const EAGAIN: isize = 11;
 const ENOTTY: isize = 25;
 
 /// # Safety
@@ -121,6 +125,11 @@ impl Statx {
             | (major & 0xfff) << 8
             | (minor & 0xffff_ff00) << 12
             | (minor & 0xff)
+    }
+
+    /// When its content was last changed, in seconds since 1970.
+    pub fn modified_seconds(&self) -> i64 {
+        self.times[MODIFIED] as i64
     }
 
     /// Whether the kernel knows the mount (since Linux 5.8).
@@ -224,9 +233,15 @@ pub fn close(descriptor: usize) {
     unsafe { syscall(CLOSE, [descriptor, 0, 0, 0, 0, 0]) };
 }
 
+/// Seconds since 1970.
+pub fn seconds() -> i64 {
+    // SAFETY: it writes to no place where it is given none.
+    unsafe { syscall(TIME, [0; 6]) as i64 }
+}
+
 /// How long a call on a socket waits for the other side, in both directions.
-pub fn set_timeouts(socket: usize, seconds: u32) -> bool {
-    let time = [i64::from(seconds), 0];
+pub fn set_timeouts(socket: usize, milliseconds: u32) -> bool {
+    let time = [i64::from(milliseconds / 1000), i64::from(milliseconds % 1000) * 1000];
     let set = |option| {
         let words = [socket, SOL_SOCKET, option, time.as_ptr() as usize, size_of_val(&time), 0];
         // SAFETY: the option takes a `struct timeval`.
@@ -260,15 +275,19 @@ pub fn send(socket: usize, bytes: &[u8]) -> bool {
     unsafe { syscall(SENDTO, words) == bytes.len() as isize }
 }
 
-/// Waits for the first bytes, which stay to be read; how many came.
+/// Waits for the first bytes, which stay to be read; how many came, 0 where nothing can come any more.
+/// `None` where nothing came in time.
 pub fn peek<const N: usize>(socket: usize, bytes: &mut [u8; N]) -> Option<usize> {
     let words = [socket, bytes.as_mut_ptr() as usize, N, MSG_PEEK, 0, 0];
     loop {
         // SAFETY: the room is there.
         let count = unsafe { syscall(RECVFROM, words) };
         // A process that was stopped and goes on (signal(7)).
+        if count == -EAGAIN {
+            return None;
+        }
         if count != -EINTR {
-            return usize::try_from(count).ok();
+            return Some(usize::try_from(count).unwrap_or(0));
         }
     }
 }

@@ -1,10 +1,13 @@
 //! What is off every call's path: flushing, eviction, repair, and noticing that nobody calls any more.
 
 use super::{Daemon, lock};
-use crate::client;
-use cache::outcome::Counter;
+use crate::client::{self, PassedThrough};
+use cache::outcome::{Counter, Uncacheable};
 use cache::store::Standing;
-use std::os::unix::fs::MetadataExt;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +19,9 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// A build that pauses for this long has its memory given back to the system.
 const TRIM_AFTER: Duration = Duration::from_secs(3);
+
+/// Calls that went past the daemon, between two flushes; more are not counted.
+const REASONS_MAX: u64 = 1 << 20;
 
 /// The store is repaired in the background this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
@@ -89,16 +95,26 @@ pub fn flush(daemon: &Daemon) {
 fn count_passed_through(daemon: &Daemon) {
     let noted = client::passed_through_path(&daemon.socket);
     let taken = noted.with_extension("taken");
-    let count = std::fs::rename(&noted, &taken)
-        .and_then(|()| std::fs::metadata(&taken))
-        .map_or(0, |found| found.len());
+    let reasons = std::fs::rename(&noted, &taken).and_then(|()| read_reasons(&taken));
+    let reasons = reasons.unwrap_or_default();
     let home = daemon.caches.all().into_iter().find(|cache| cache.folder == daemon.home);
-    if count > 0
+    if !reasons.is_empty()
         && let Some(cache) = home
     {
         let _ = std::fs::remove_file(&taken);
-        (0..count).for_each(|_| cache.counts.add(Counter::PassedThrough));
+        for reason in reasons {
+            let detail = PassedThrough::of_byte(reason).detail();
+            cache.counts.add_uncacheable(&Uncacheable::new(Counter::PassedThrough, detail));
+        }
     }
+}
+
+fn read_reasons(path: &Path) -> io::Result<Vec<u8>> {
+    let mut reasons = Vec::new();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(client::UNSURPRISED);
+    options.open(path)?.take(REASONS_MAX).read_to_end(&mut reasons)?;
+    Ok(reasons)
 }
 
 /// Writes the counters and uses of one cache to its index.

@@ -157,20 +157,22 @@ enum Ownership {
     Theirs(PathBuf),
 }
 
-/// One daemon for one cache folder, whatever environment it was started in.
+/// One daemon for one cache folder and build, whatever environment it was started in.
 fn own_cache_folder(folder: &Path, socket: &Path) -> Ownership {
+    let build = BUILD.split('+').next_back().unwrap_or_default();
+    let name = format!("daemon-{build}.lock");
     let open = || -> io::Result<File> {
         if folder.as_os_str().is_empty() {
             return Err(io::ErrorKind::NotFound.into());
         }
         std::fs::create_dir_all(folder)?;
         cache::store::secure(folder)?;
-        let path = folder.join("daemon.lock");
+        let path = folder.join(&name);
         OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
     };
     let Ok(mut file) = open() else { return Ownership::Ours(None) };
     if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-        let path = std::fs::read(folder.join("daemon.lock")).unwrap_or_default();
+        let path = std::fs::read(folder.join(&name)).unwrap_or_default();
         let other = PathBuf::from(String::from_utf8_lossy(&path).into_owned());
         let alive = other != socket && UnixStream::connect(&other).is_ok();
         // A daemon that is just retiring still holds the lock, but serves nobody new.
@@ -179,7 +181,7 @@ fn own_cache_folder(folder: &Path, socket: &Path) -> Ownership {
     let written =
         file.set_len(0).and_then(|()| file.write_all(socket.as_os_str().as_encoded_bytes()));
     if written.is_err() {
-        tracing::warn!("cannot write {}", folder.join("daemon.lock").display());
+        tracing::warn!("cannot write {}", folder.join(&name).display());
     }
     Ownership::Ours(Some(file))
 }
@@ -198,6 +200,8 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&temporary)?;
     std::fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     std::fs::rename(&temporary, socket)?;
+    // What was said of the one before.
+    let _ = std::fs::remove_file(client::silence_mark(socket));
     Ok(listener)
 }
 
@@ -290,7 +294,7 @@ fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation) -> io::Result<()
     daemon.activity.calls.fetch_add(1, Ordering::Relaxed);
     match conversation.request()? {
         ToDaemon::Compile { caller, terminal, compiler, arguments } => {
-            if make_way(daemon, conversation, &caller)? {
+            if is_stranger(conversation, &caller)? {
                 return Ok(());
             }
             let call = Call { caller, terminal, compiler, arguments };
@@ -300,7 +304,7 @@ fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation) -> io::Result<()
             compile::serve(daemon, conversation, &call)
         }
         ToDaemon::Ask { caller, question } => {
-            if make_way(daemon, conversation, &caller)? {
+            if is_stranger(conversation, &caller)? {
                 return Ok(());
             }
             admin::answer(daemon, conversation, &caller, &question)
@@ -309,16 +313,14 @@ fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation) -> io::Result<()
     }
 }
 
-/// A caller of another build is told so; a newer one finds the place free.
-fn make_way(daemon: &Daemon, conversation: &mut Conversation, caller: &Caller) -> io::Result<bool> {
-    if caller.build == BUILD {
-        return Ok(false);
+/// A caller of another build, which means the same by nothing that is said here, is told so.
+fn is_stranger(conversation: &mut Conversation, caller: &Caller) -> io::Result<bool> {
+    // Compared with what lies in the program: one in which that was changed is another build.
+    let is_stranger = caller.build != std::hint::black_box(BUILD);
+    if is_stranger {
+        conversation.send(&ToLauncher::OtherBuild(BUILD.to_owned()))?;
     }
-    if client::makes_way(BUILD, &caller.build) {
-        daemon.retire();
-    }
-    conversation.send(&ToLauncher::OtherBuild(BUILD.to_owned()))?;
-    Ok(true)
+    Ok(is_stranger)
 }
 
 fn end(daemon: &Daemon) {

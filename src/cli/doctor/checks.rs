@@ -8,6 +8,7 @@ use crate::find_compiler;
 use cache::mismatch;
 use config::{Config, Loaded, Origin};
 use serde_json::Value;
+use server::client::OtherDaemon;
 use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -85,6 +86,19 @@ pub fn daemon(status: Result<Value, String>) -> Finding {
             "run `rcache daemon run` to see why; until it answers, the compiler runs without cache",
         ),
     }
+}
+
+/// Daemons of other builds and for other caches. Each has its memory, and ends by itself.
+pub fn other_daemons(others: &[OtherDaemon]) -> Option<Finding> {
+    let of_this_build = others.iter().filter(|other| other.build.is_none()).count();
+    let mut seen: Vec<String> = others.iter().filter_map(|other| other.build.clone()).collect();
+    seen.sort();
+    seen.dedup();
+    if of_this_build > 0 {
+        seen.push(format!("{of_this_build} of this build for other caches"));
+    }
+    let seen = format!("{} more: {}", others.len(), seen.join(", "));
+    (!others.is_empty()).then(|| Finding::ok("other daemons", seen))
 }
 
 /// Less room than this is soon full.
@@ -352,6 +366,18 @@ mod tests {
         let wrong = find(json!({ "verify_match": 3, "verify_mismatch": 1 })).unwrap();
         assert_eq!(wrong.grade, Grade::Warn);
         assert!(wrong.remedy.contains("verify-mismatch"), "{wrong:?}");
+    }
+
+    #[test]
+    fn daemons_that_are_not_asked() {
+        let other = |build: Option<&str>| OtherDaemon {
+            socket: PathBuf::from("/run/x.sock"),
+            build: build.map(str::to_owned),
+        };
+        assert_eq!(other_daemons(&[]), None);
+        let found = other_daemons(&[other(Some("0.1.0+b")), other(None), other(Some("0.1.0+a"))]);
+        let seen = "3 more: 0.1.0+a, 0.1.0+b, 1 of this build for other caches";
+        assert_eq!(found.unwrap().seen, seen);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use noting::NotingCompiler;
 pub use processes::{
     children_named, is_alive, is_root, kill, process_group_interrupt, terminate, wait_until,
 };
-pub use program::{copy_program, write_program};
+pub use program::{copy_program, set_modified, write_program};
 pub use project::Project;
 pub use run::{LIMIT_BUILD, LIMIT_CALL, Outcome, Running, run, start};
 pub use skip::{compilers, have, skip};
