@@ -7,6 +7,7 @@ mod walk;
 mod work;
 
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,10 +83,9 @@ pub struct FileRead {
 /// following links, succeeds, whatever it finds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probes {
-    /// Existing folders (or once, a path below a file that is no folder), for `absent`.
-    pub folders: Vec<PathBuf>,
-    /// Nothing is there, not even a folder: an index into `folders`, and one name within it.
-    pub absent: Vec<(u32, Vec<u8>)>,
+    /// Names under which nothing is, not even a folder, in an existing folder (or below a file, where
+    /// there is none).
+    pub absent: Vec<(PathBuf, Vec<Arc<[u8]>>)>,
     /// Something other than a folder is there; its content does not matter.
     pub present: Vec<PathBuf>,
     /// A folder is there (and passed over by the compiler, which sought a file).
@@ -93,7 +93,7 @@ pub struct Probes {
     /// Other names of files that were read, or files skipped for being equal to one that was: each
     /// is an input, and counts by its content as those in the dependency output do.
     pub inputs: Vec<PathBuf>,
-    /// The two name the same folder (device and inode).
+    /// The two name the same folder, or the same file (device and inode).
     pub same_folders: Vec<(PathBuf, PathBuf)>,
     /// The folders of the search path, those left out as duplicates too, each with the index of the first
     /// that is the same folder: what becomes the same as another one is left out, or counts as a
@@ -104,9 +104,8 @@ pub struct Probes {
 impl Probes {
     /// Each path at which nothing must be.
     pub fn absent_paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        use std::os::unix::ffi::OsStrExt;
-        self.absent.iter().map(|(folder, name)| {
-            self.folders[*folder as usize].join(std::ffi::OsStr::from_bytes(name))
+        self.absent.iter().flat_map(|(folder, names)| {
+            names.iter().map(|name| folder.join(std::ffi::OsStr::from_bytes(name)))
         })
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::work::Work;
 use super::{Bounds, FileRead, Opaque, Probes};
@@ -82,8 +83,8 @@ pub(super) struct Disk<'a> {
     files: &'a [FileRead],
     stat: &'a mut dyn FnMut(&Path) -> Option<Stat>,
     pub(super) work: Work,
-    names: HashMap<Vec<u8>, Name>,
-    name_bytes: Vec<Vec<u8>>,
+    names: HashMap<Arc<[u8]>, Name>,
+    name_bytes: Vec<Arc<[u8]>>,
     /// A name with something put after it.
     suffixed: HashMap<(Name, &'static [u8]), Name>,
     spellings: HashMap<Vec<u8>, Spelling>,
@@ -203,10 +204,11 @@ impl<'a> Disk<'a> {
             return Ok(*name);
         }
         self.work.check_length(bytes)?;
-        self.work.keep(2 * bytes.len() + ITEM_BYTES)?;
+        self.work.keep(bytes.len() + ITEM_BYTES)?;
         let name = Name(self.name_bytes.len() as u32);
-        self.name_bytes.push(bytes.to_vec());
-        self.names.insert(bytes.to_vec(), name);
+        let bytes: Arc<[u8]> = bytes.into();
+        self.name_bytes.push(Arc::clone(&bytes));
+        self.names.insert(bytes, name);
         Ok(name)
     }
 
@@ -215,7 +217,7 @@ impl<'a> Disk<'a> {
         if let Some(suffixed) = self.suffixed.get(&(name, suffix)) {
             return Ok(*suffixed);
         }
-        let whole = [&self.name_bytes[name.0 as usize], suffix].concat();
+        let whole = [&*self.name_bytes[name.0 as usize], suffix].concat();
         let suffixed = self.name(&whole)?;
         self.suffixed.insert((name, suffix), suffixed);
         Ok(suffixed)
@@ -464,16 +466,14 @@ impl<'a> Disk<'a> {
                 _ => {}
             }
         }
-        let mut absent: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        let mut absent: BTreeMap<&[u8], Vec<Arc<[u8]>>> = BTreeMap::new();
         for Absent { folder, name, .. } in self.absents.iter().filter(|absent| absent.needed) {
             let names = absent.entry(&self.spelled[folder.0 as usize].path).or_default();
-            names.push(&self.name_bytes[name.0 as usize]);
+            names.push(Arc::clone(&self.name_bytes[name.0 as usize]));
         }
         for (folder, mut names) in absent {
             names.sort_unstable();
-            let index = self.probes.folders.len() as u32;
-            self.probes.folders.push(as_path(folder).to_path_buf());
-            self.probes.absent.extend(names.into_iter().map(|name| (index, name.to_vec())));
+            self.probes.absent.push((as_path(folder).to_path_buf(), names));
         }
         self.probes
     }

@@ -128,7 +128,7 @@ fn decode(key: Digest, bytes: &[u8]) -> Result<(), Damage> {
         Some(manifest) if Manifest::is_of_other_version(manifest) => {
             Err(Damage::Version(crate::entry::FORMAT_VERSION))
         }
-        Some(manifest) if Manifest::decode(manifest).is_none() => {
+        Some(manifest) if !Manifest::decode(manifest).is_some_and(|found| found.is_sound()) => {
             Err(Damage::Malformed("manifest"))
         }
         _ => Ok(()),

@@ -105,7 +105,7 @@ fn explain_unit(
 /// The same call was seen, with other headers.
 fn changed_inputs(daemon: &Daemon, unit: &Unit, known: &Known) -> Vec<String> {
     let manifest = known.manifest();
-    let Some(newest) = manifest.results.first() else {
+    let Some(newest) = manifest.results().next() else {
         return vec!["the call was seen, but no result of it was stored".to_owned()];
     };
     match newest.check(&daemon.memo, &unit.here, unit.now) {

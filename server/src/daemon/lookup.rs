@@ -10,7 +10,7 @@ use cache::facts;
 use cache::file_memo::{Stamp, nanoseconds_of};
 use cache::hasher::Digest;
 use cache::key;
-use cache::manifest::Manifest;
+use cache::manifest::{Checks, Manifest};
 use cache::outputs::Delivery;
 use std::io;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Known {
         // The clock of file systems goes in ticks, and is behind.
         let begun = nanoseconds_of(begun.checked_sub(CLOCK_TICKS_MAX).unwrap_or(begun));
         let manifest = self.manifest();
-        manifest.results.first().is_some_and(|newest| {
+        manifest.results().next().is_some_and(|newest| {
             newest.files.iter().any(|(path, _)| {
                 unit.here.stat(path).is_ok_and(|stat| Stamp::of(&stat).changed_ns >= begun)
             })
@@ -61,11 +61,12 @@ impl Known {
     /// The result whose inputs are all as they were.
     fn find(&self, daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> Option<Found> {
         let manifest = self.manifest();
-        manifest.results.iter().enumerate().find_map(|(place, recorded)| {
+        let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now);
+        manifest.results().enumerate().find_map(|(place, recorded)| {
             // The newest is most often the right one: a helper fetches it while this thread looks.
             let early = place == 0 && recorded.files.len() >= AHEAD_FROM_FILES;
             let ahead = early.then(|| Ahead::ask(daemon, cache, unit, recorded.key)).flatten();
-            let unchanged = recorded.check(&daemon.memo, &unit.here, unit.now).is_ok();
+            let unchanged = checks.check(&recorded).is_ok();
             match ahead {
                 Some(ahead) if unchanged => ahead.take(),
                 Some(ahead) => {

@@ -14,7 +14,7 @@ use cache::file_memo::{Presence, PrivatePaths, Stamp, is_refusal};
 use cache::hasher::Digest;
 use cache::invocation::Invocation;
 use cache::key;
-use cache::manifest::{Manifest, Recorded, group_absent};
+use cache::manifest::{Manifest, Recorded, group_absent, with_newest};
 use cache::outcome::{Counter, Uncacheable};
 use cache::scan::Scan;
 use cache::search::{Bounds, FileRead, Opaque, Probes, SearchPath, absent_probes};
@@ -83,7 +83,6 @@ impl From<Uncacheable> for Obstacle {
 pub struct Reads {
     files: Vec<(PathBuf, Digest)>,
     probes: Probes,
-    absent: Vec<PathBuf>,
 }
 
 impl Reads {
@@ -97,7 +96,10 @@ impl Reads {
             directories: self.probes.directories.iter().map(PathBuf::as_path).collect(),
             same_folders: pairs.map(|(left, right)| (left.as_path(), right.as_path())).collect(),
             search_folders: folders.map(|(folder, first)| (folder.as_path(), *first)).collect(),
-            absent: group_absent(self.absent.iter().map(PathBuf::as_path)),
+            absent: group_absent(self.probes.absent.iter().map(|(folder, names)| {
+                let names = names.iter().map(|name| Path::new(OsStr::from_bytes(name)));
+                (folder.as_path(), names)
+            })),
         }
     }
 }
@@ -306,7 +308,11 @@ fn add_quoted(
     reads: &mut Reads,
 ) -> Result<(), Uncacheable> {
     match unit.here.presence(&path) {
-        Presence::Absent => reads.absent.push(path),
+        Presence::Absent => {
+            if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+                reads.probes.absent.push((folder.to_owned(), vec![name.as_bytes().into()]));
+            }
+        }
         Presence::Folder => reads.probes.directories.push(path),
         Presence::File | Presence::Unknown => {
             let content = daemon
@@ -490,7 +496,6 @@ fn add_probes(
         reads.files.push((path.clone(), digest));
         inputs.push((file, digest));
     }
-    reads.absent = probes.absent_paths().collect();
     reads.probes = probes;
     Ok(inputs)
 }
@@ -556,12 +561,12 @@ fn save_manifest(
     recorded: Option<Recorded>,
     needs_text: Option<&str>,
 ) -> Result<(), Uncacheable> {
-    let mut manifest = Manifest::default();
     let old = known.manifest();
-    for result in old.results.iter().rev().chain(recorded.iter()) {
-        manifest.add(result.clone());
-    }
-    write_manifest(cache, unit, &manifest, needs_text)?;
+    let results = match recorded {
+        Some(newest) => with_newest(newest, &old),
+        None => old.results().collect(),
+    };
+    write_manifest(cache, unit, &results, needs_text)?;
     cache.store.remember_source(unit.source_name(), unit.key);
     Ok(())
 }
@@ -570,29 +575,30 @@ fn save_manifest(
 pub fn forget(cache: &Cache, unit: &Unit, result: Digest) {
     let Some(entry) = cache.store.load(unit.key) else { return };
     let manifest = entry.part(PartKind::Manifest).and_then(Manifest::decode);
-    let mut manifest = manifest.unwrap_or_default();
-    let before = manifest.results.len();
-    manifest.results.retain(|recorded| recorded.key != result);
-    if manifest.results.is_empty() {
+    let manifest = manifest.unwrap_or_default();
+    let mut results: Vec<Recorded> = manifest.results().collect();
+    let before = results.len();
+    results.retain(|recorded| recorded.key != result);
+    if results.is_empty() {
         cache.store.remove(unit.key, &entry);
-    } else if manifest.results.len() < before {
+    } else if results.len() < before {
         // Without it the manifest leads to nothing, which is a miss as well.
         let needs_text = facts::decode_needs_text(entry.part(PartKind::Facts));
-        let _ = write_manifest(cache, unit, &manifest, needs_text.as_deref());
+        let _ = write_manifest(cache, unit, &results, needs_text.as_deref());
     }
 }
 
 fn write_manifest(
     cache: &Cache,
     unit: &Unit,
-    manifest: &Manifest,
+    results: &[Recorded],
     needs_text: Option<&str>,
 ) -> Result<(), Uncacheable> {
     let fields = unit.key_fields().0;
     let fields = fields.iter().map(|(label, value)| format!("{label}\t{value}\0"));
     let entry = Entry {
         parts: vec![
-            Part { kind: PartKind::Manifest, bytes: manifest.encode() },
+            Part { kind: PartKind::Manifest, bytes: Manifest::encode(results) },
             Part { kind: PartKind::Facts, bytes: facts::encode_needs_text(needs_text) },
             Part { kind: PartKind::KeyFields, bytes: fields.collect::<String>().into_bytes() },
         ],

@@ -16,7 +16,7 @@ use cache::facts::{self, Maker};
 use cache::file_memo::Stamp;
 use cache::hasher::Digest;
 use cache::key;
-use cache::manifest::Recorded;
+use cache::manifest::{Checks, Recorded};
 use cache::mismatch::{self, Difference};
 use cache::outputs::OUTPUT_BYTES_MAX;
 use config::{CompilerCheck, Config};
@@ -98,16 +98,17 @@ pub fn verify(
     if known.needs_text.is_some() {
         return Verdict::Incomparable("it is found by its preprocessed text alone".to_owned());
     }
-    let mut current = manifest
-        .results
-        .iter()
-        .filter(|recorded| recorded.check(&daemon.memo, &unit.here, unit.now).is_ok());
-    let found = current.find_map(|recorded| Some((recorded, stored(cache, &unit, recorded.key)?)));
+    let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now);
+    let mut current = manifest.results().filter(|recorded| checks.check(recorded).is_ok());
+    let found = current.find_map(|recorded| {
+        let stored = stored(cache, &unit, recorded.key)?;
+        Some((recorded, stored))
+    });
     let Some((recorded, (key, stored))) = found else { return Verdict::stale("it is not cached") };
-    if let Some(why) = incomparable(daemon, &unit, recorded, &stored) {
+    if let Some(why) = incomparable(daemon, &unit, &recorded, &stored) {
         return Verdict::Incomparable(why.to_owned());
     }
-    let repeat = Repeat { daemon, cache, unit: &unit, recorded };
+    let repeat = Repeat { daemon, cache, unit: &unit, recorded: &recorded };
     let first = match repeat.compile(compiler) {
         Ok(first) => first,
         Err(verdict) => return verdict,
