@@ -16,6 +16,7 @@ mod oracle;
 mod tests;
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::entry::PartKind;
@@ -214,6 +215,31 @@ impl Invocation {
     pub fn search_arguments(&self) -> Vec<OsString> {
         let standard = self.words_where(|argument| is_standard(&argument.words[0]));
         [self.words(|role| matches!(role, Role::Search | Role::Target)), standard].concat()
+    }
+
+    /// The folders in which GNU as looks for `.include` and `.incbin`, in its order: the driver hands it the
+    /// `-I` of the call, before those of `-Wa,…`.
+    pub fn assembler_folders(&self) -> Vec<PathBuf> {
+        let search = self.arguments.iter().filter(|argument| argument.role == Role::Search);
+        let (mut folders, mut own) = (Vec::new(), Vec::new());
+        for argument in search {
+            let words: Vec<&[u8]> = argument.words.iter().map(|word| word.as_bytes()).collect();
+            let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+            match words[..] {
+                [b"-I" | b"--include-directory", folder] => folders.push(path(folder)),
+                [word] if word.starts_with(b"-Wa,") => {
+                    let parts = word.split(|byte| *byte == b',');
+                    own.extend(parts.filter_map(|part| part.strip_prefix(b"-I")).map(path));
+                }
+                [b"-Xassembler", word] => own.extend(word.strip_prefix(b"-I").map(path)),
+                [word] => {
+                    let folder = word.strip_prefix(b"--include-directory=");
+                    folders.extend(folder.or_else(|| word.strip_prefix(b"-I")).map(path));
+                }
+                _ => {}
+            }
+        }
+        [folders, own].concat()
     }
 
     /// All words of the call that the question for the search path can hold, for compilers that do not

@@ -3,6 +3,7 @@
 mod support;
 
 mod ahead;
+mod assembler;
 mod cluster;
 mod cluster_cli;
 mod colours;

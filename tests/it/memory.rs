@@ -193,3 +193,38 @@ fn second_compile(cache: &Cache, cxx: &str, header: &Path, options: &str) -> Opt
     let line = format!("{cxx} -c unit.cpp {options} -I{folders} -I{inner}");
     cache.compile(&project, line.as_str()).ok().then(|| cache.ending(&project, line.as_str()))
 }
+
+/// Many headers in many folders, edited again and again: what results share is kept and read once.
+#[test]
+fn many_headers_in_many_folders_stay_small() {
+    const HEADERS: usize = 400;
+    const FOLDERS: usize = 20;
+    const EDITS: usize = 12;
+    let header = |n: usize| format!("i{}/h{n}.h", n % FOLDERS);
+    let mut files: Vec<(String, String)> =
+        (0..HEADERS).map(|n| (header(n), format!("#pragma once\nextern int v{n};\n"))).collect();
+    let includes: String = (0..HEADERS).map(|n| format!("#include <h{n}.h>\n")).collect();
+    for unit in 0..8 {
+        files.push((format!("a{unit}.c"), format!("{includes}int z{unit};\n")));
+    }
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let (project, cache) = (Project::new(&files), Cache::new());
+    let folders: String = (0..FOLDERS).map(|n| format!(" -Ii{n}")).collect();
+    let line = |unit: usize| format!("gcc -c a{unit}.c{folders}");
+    for edit in 0..EDITS {
+        project.write(&header(HEADERS - 1), format!("extern int edit{edit};\n"));
+        std::thread::scope(|scope| {
+            for unit in 0..if edit == 0 { 8 } else { 1 } {
+                let (cache, project, line) = (&cache, &project, line(unit));
+                scope.spawn(move || assert!(cache.compile(project, line.as_str()).ok()));
+            }
+        });
+    }
+    // Each earlier state is still known.
+    project.write(&header(HEADERS - 1), "extern int edit0;\n");
+    assert_eq!(cache.ending(&project, line(0).as_str()), "direct_cache_hit");
+    assert!(peak_kb(&cache) < PEAK_KB_MAX, "{} kB", peak_kb(&cache));
+    cache.stop();
+    let largest = cache.store_files().iter().map(|file| fs::metadata(file).unwrap().len()).max();
+    assert!(largest.unwrap() < 100_000, "a manifest of {} bytes", largest.unwrap());
+}

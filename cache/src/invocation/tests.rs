@@ -456,3 +456,12 @@ fn what_names_its_output_cannot_be_redirected() {
     let handed_on = gcc("-c x.c -Wp,-MD,x.d");
     assert!(handed_on.redirected(Path::new("/a,b")).is_err());
 }
+
+#[test]
+fn the_assembler_looks_where_the_call_says() {
+    let invocation =
+        gcc("-Ii1 -iquote q -I i2 -isystem s -Wa,--noexecstack,-Iw --include-directory=i3 \
+         -Xassembler -Ix --include-directory i4 -c x.c");
+    let folders = ["i1", "i2", "i3", "i4", "w", "x"].map(PathBuf::from);
+    assert_eq!(invocation.assembler_folders(), folders);
+}

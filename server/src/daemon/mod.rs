@@ -3,6 +3,7 @@
 mod active;
 mod admin;
 mod ahead;
+mod assembled;
 mod bookkeeping;
 mod caches;
 mod ceiling;

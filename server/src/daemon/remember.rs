@@ -1,5 +1,6 @@
 //! Remembering a compile: what it wrote, what it read, what it looked for in vain; or why it cannot be remembered.
 
+use super::assembled::Assembled;
 use super::compiled::{Compiled, internal};
 use super::compilers::{Asker, Stop};
 use super::conversation::Conversation;
@@ -226,10 +227,11 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     for path in inputs.files.iter().filter(|path| seen.insert(*path)) {
         scanned.push(scan_unchanged(daemon, unit, path, start, now)?);
     }
-    let mut reads = Reads {
-        files: read_by_assembler(daemon, unit, inputs, &scanned, now)?,
-        ..Reads::default()
-    };
+    // What is not there was only named, unless something could have read it.
+    let follows = scanned.iter().any(|(file, _)| file.scan.assembler_includes);
+    let listed = inputs.assembler_files.iter().filter(|path| !inputs.files.contains(path));
+    let assembled = Assembled::of(daemon, unit, listed, follows, start, now)?;
+    let mut reads = Reads { files: assembled.files, ..Reads::default() };
     match refuse_files(unit, &scanned, inputs.shows_no_time) {
         Err(Obstacle::NeedsText(_)) if !reads.files.is_empty() => {
             let path = reads.files[0].0.to_string_lossy();
@@ -254,6 +256,7 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     for path in quoted {
         add_quoted(daemon, unit, path, start, now, &mut reads)?;
     }
+    reads.probes.absent.extend(assembled.absent);
     match private_path(unit, &reads) {
         Some(path) => Err(Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()).into()),
         None => Ok(reads),
@@ -267,7 +270,7 @@ fn private_path(unit: &Unit, reads: &Reads) -> Option<PathBuf> {
     let mut private = PrivatePaths::new(&unit.here);
     let probes = &reads.probes;
     let read = reads.files.iter().map(|(path, _)| path.as_path());
-    let absent = reads.absent.iter().filter_map(|path| path.parent());
+    let absent = probes.absent.iter().map(|(folder, _)| folder.as_path());
     let pairs = probes.same_folders.iter().flat_map(|(left, right)| [left, right]);
     let folders = probes.search_folders.iter().map(|(folder, _)| folder);
     let asked = probes.present.iter().chain(&probes.directories).chain(pairs).chain(folders);
@@ -328,45 +331,7 @@ fn add_quoted(
     Ok(())
 }
 
-/// What only the assembler read. The preprocessed text says nothing of it.
-fn read_by_assembler(
-    daemon: &Daemon,
-    unit: &Unit,
-    inputs: &Inputs,
-    scanned: &[(FileRead, Digest)],
-    now: SystemTime,
-) -> Result<Vec<(PathBuf, Digest)>, Uncacheable> {
-    // What is not there was only named, unless something could have read it.
-    let follows = scanned.iter().any(|(file, _)| file.scan.assembler_includes);
-    let mut files = Vec::new();
-    for path in inputs.assembler_files {
-        let named = inputs.files.contains(path) || *path == unit.invocation.source;
-        let gone = unit.here.presence(path) == Presence::Absent;
-        if named || (gone && (!follows || is_temporary(path))) {
-            continue;
-        }
-        let content = daemon
-            .memo
-            .content(&unit.here, path, now)
-            .map_err(|_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()))?;
-        if inputs.start.is_before(&content.stamp) {
-            return Err(modified(path.to_string_lossy()));
-        }
-        files.push((path.clone(), content.digest));
-    }
-    Ok(files)
-}
-
-/// As gcc names its temporary assembly text (libiberty, make_temp_file), or a pipe.
-fn is_temporary(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    let random = name.strip_prefix(b"cc").and_then(|rest| rest.strip_suffix(b".s"));
-    random.is_some_and(|random| random.len() == 6 && random.iter().all(u8::is_ascii_alphanumeric))
-        || name == b"{standard"
-        || name == b"input}"
-}
-
-fn modified(what: impl Into<String>) -> Uncacheable {
+pub fn modified(what: impl Into<String>) -> Uncacheable {
     Uncacheable::new(Counter::ModifiedInputFile, what)
 }
 
