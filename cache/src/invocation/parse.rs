@@ -65,8 +65,17 @@ struct Call<'a> {
     explicit_colour: bool,
     /// `-w`.
     no_warnings: bool,
-    /// Whether the next `-Xclang` or `-Xassembler` holds the operand of the last one.
-    pending_payload: Option<Payload>,
+    /// What the next `-Xclang` or `-Xassembler` holds, where it is the operand of the last one.
+    pending_payload: Option<Pending>,
+}
+
+/// The operand that the last payload word wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Pending {
+    tool: Payload,
+    role: Role,
+    /// It is an option of LLVM.
+    is_llvm: bool,
 }
 
 #[derive(Default)]
@@ -341,31 +350,71 @@ impl Call<'_> {
         let is_list = matches!(word.as_bytes(), [b'-', b'W', ..]);
         let mut role = Role::Key;
         for part in operand.split(|&byte| is_list && byte == b',') {
-            if self.pending_payload.take() == Some(tool) {
-                continue;
-            }
-            let verdict = match tool {
-                Payload::Assembler => payload::assembler(part),
-                Payload::Preprocessor => payload::preprocessor(part),
-                Payload::Frontend => payload::frontend(part),
-                Payload::Llvm => payload::llvm(part),
+            let pending = self.pending_payload.take().filter(|pending| pending.tool == tool);
+            let verdict = match (tool, pending) {
+                (_, Some(Pending { is_llvm: true, .. })) => payload::llvm(part),
+                (_, Some(pending)) => {
+                    role = pending.role;
+                    continue;
+                }
+                (Payload::Assembler, _) => payload::assembler(part),
+                (Payload::Preprocessor, _) => payload::preprocessor(part),
+                (Payload::Frontend, _) => payload::frontend(part),
+                (Payload::Llvm, _) => payload::llvm(part),
             };
-            match verdict {
-                Verdict::Counts => {}
-                Verdict::CountsWithNext => self.pending_payload = Some(tool),
-                Verdict::Debug => self.debug.assembler = true,
-                Verdict::Macro => role = Role::Macro,
-                Verdict::Search => {
-                    self.refuse_private(OsStr::from_bytes(&part[2..]), Counter::BadInputFile);
-                    role = Role::Search;
-                }
-                Verdict::Refused => {
-                    let detail = [word.as_bytes(), b" ", part].concat();
-                    self.refuse(Counter::UnsupportedCompilerOption, OsStr::from_bytes(&detail));
-                }
+            if let Some(shown) = self.apply_payload(tool, verdict, word, part) {
+                role = shown;
             }
         }
         (role, KeyPart::Words)
+    }
+
+    /// What one payload word does; its role, where that is a special one.
+    fn apply_payload(
+        &mut self,
+        tool: Payload,
+        verdict: Verdict,
+        word: &OsStr,
+        part: &[u8],
+    ) -> Option<Role> {
+        let mut wait = |role, is_llvm| self.pending_payload = Some(Pending { tool, role, is_llvm });
+        match verdict {
+            Verdict::Counts => {}
+            Verdict::CountsHere => self.traits |= LOCAL,
+            Verdict::CountsWithNext => wait(Role::Key, false),
+            Verdict::CountsHereWithNext => {
+                wait(Role::Key, false);
+                self.traits |= LOCAL;
+            }
+            Verdict::LlvmNext => {
+                wait(Role::Key, true);
+                self.traits |= LOCAL;
+            }
+            Verdict::AsRow(found) => {
+                self.traits |= found.row.traits | LOCAL;
+                self.names_directory |= found.row.has(DIRECTORY);
+                let operand = found.operand_at.map_or(&[][..], |at| &part[at..]);
+                self.note(&found, word, operand);
+            }
+            Verdict::Debug => self.debug.assembler = true,
+            Verdict::Macro => return Some(Role::Macro),
+            Verdict::Search => {
+                let folder = part.iter().position(|&byte| byte == b'/').unwrap_or(part.len());
+                self.refuse_private(OsStr::from_bytes(&part[folder..]), Counter::BadInputFile);
+                self.traits |= if tool == Payload::Frontend { LOCAL } else { 0 };
+                return Some(Role::Search);
+            }
+            Verdict::SearchWithNext => {
+                wait(Role::Search, false);
+                self.traits |= LOCAL;
+                return Some(Role::Search);
+            }
+            Verdict::Refused => {
+                let detail = [word.as_bytes(), b" ", part].concat();
+                self.refuse(Counter::UnsupportedCompilerOption, OsStr::from_bytes(&detail));
+            }
+        }
+        None
     }
 
     /// `-Wp,-MD,FILE` and `-Wp,-MMD,FILE`, as the Linux kernel writes them.

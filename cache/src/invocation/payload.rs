@@ -2,6 +2,14 @@
 //!
 //! These are allow-lists too: each tool has options that write files.
 
+mod frontend;
+mod llvm;
+
+use crate::options::Match;
+
+pub(super) use frontend::frontend;
+pub(super) use llvm::llvm;
+
 /// What a payload word does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -9,11 +17,21 @@ pub(super) enum Verdict {
     Counts,
     /// It counts, and the next payload word is its operand.
     CountsWithNext,
-    /// It asks the assembler for debug information.
+    /// It counts, and whether it means the same on another machine is not known.
+    CountsHere,
+    /// It counts, and the next payload word is an option of LLVM.
+    LlvmNext,
+    /// Both.
+    CountsHereWithNext,
+    /// It does what the driver's option of the same name does.
+    AsRow(Match),
+    /// It changes where includes are looked for, and the next payload word is its operand.
+    SearchWithNext,
+    /// It asks for debug information.
     Debug,
     /// It defines or undefines a macro.
     Macro,
-    /// It changes where the assembler looks for included files.
+    /// It changes where included files are looked for.
     Search,
     /// Not known.
     Refused,
@@ -108,86 +126,6 @@ pub(super) fn preprocessor(word: &[u8]) -> Verdict {
         b"-fopenmp" => Verdict::Counts,
         _ => Verdict::Refused,
     }
-}
-
-const FRONTEND_FLAGS: &[&str] = &[
-    "-disable-O0-optnone",
-    "-disable-lifetime-markers",
-    "-disable-llvm-passes",
-    "-disable-llvm-verifier",
-    "-fallow-half-arguments-and-returns",
-    "-fdeclspec",
-    "-fexperimental-strict-floating-point",
-    "-finclude-default-header",
-    "-fnative-half-type",
-    "-fno-pch-timestamp",
-    "-fopenmp",
-    "-fsized-deallocation",
-    "-fno-spell-checking",
-    "-fno-validate-pch",
-    "-mrelax-relocations=no",
-    "-mno-constructor-aliases",
-    "-mconstructor-aliases",
-    "-menable-no-infs",
-    "-menable-no-nans",
-    "-vectorize-loops",
-    "-vectorize-slp",
-];
-
-const FRONTEND_WITH_NEXT: &[&str] = &["-target-cpu", "-target-feature", "-tune-cpu"];
-
-/// A word of `-Xclang`.
-pub(super) fn frontend(word: &[u8]) -> Verdict {
-    if contains(FRONTEND_WITH_NEXT, word) {
-        Verdict::CountsWithNext
-    } else if contains(FRONTEND_FLAGS, word) {
-        Verdict::Counts
-    } else {
-        Verdict::Refused
-    }
-}
-
-const LLVM_PREFIXES: &[&str] = &[
-    "-aarch64-",
-    "-arm-",
-    "-asan-",
-    "-enable-",
-    "-disable-",
-    "-force-vector-",
-    "-hwasan-",
-    "-inline",
-    "-jump-",
-    "-loop-",
-    "-max-",
-    "-min-",
-    "-msan-",
-    "-no-",
-    "-ppc-",
-    "-riscv-",
-    "-slp-",
-    "-tsan-",
-    "-unroll-",
-    "-vectorize-",
-    "-x86-",
-];
-
-/// A word of `-mllvm`. Only options of passes and targets, and only with a number or a truth value:
-/// that cannot name a file.
-pub(super) fn llvm(word: &[u8]) -> Verdict {
-    let value_is_plain = match word.iter().position(|&byte| byte == b'=') {
-        None => true,
-        Some(at) => is_plain_value(&word[at + 1..]),
-    };
-    if value_is_plain && starts_with_one_of(LLVM_PREFIXES, word) {
-        Verdict::Counts
-    } else {
-        Verdict::Refused
-    }
-}
-
-fn is_plain_value(value: &[u8]) -> bool {
-    matches!(value, b"true" | b"false")
-        || !value.is_empty() && value.iter().all(|&byte| byte.is_ascii_digit() || byte == b'-')
 }
 
 fn contains(list: &[&str], word: &[u8]) -> bool {

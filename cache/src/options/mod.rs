@@ -166,7 +166,7 @@ pub const NATIVE: Traits = 1 << 8;
 pub const OFF_IS_HARMLESS: Traits = 1 << 9;
 
 /// One option.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The name as it is spelled, with its hyphens.
     pub name: &'static str,
@@ -226,7 +226,7 @@ const fn either(name: &'static str) -> Row {
 }
 
 /// A word that the table knows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Match {
     /// Its row.
     pub row: &'static Row,
