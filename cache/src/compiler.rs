@@ -28,6 +28,10 @@ pub struct Banner {
     pub program_folders: Vec<PathBuf>,
     /// Specs and configuration files that were read.
     pub configuration: Vec<PathBuf>,
+    /// Where gcc looks for specs that are given by name.
+    pub library_folders: Vec<PathBuf>,
+    /// Plugins that the compiler proper loads.
+    pub plugins: Vec<PathBuf>,
     /// What `-march=native` and its like mean here: the target options of the compiler proper.
     pub target_options: Vec<String>,
     /// The options of the compile, those included that a script adds; without what names the working
@@ -50,6 +54,8 @@ impl Banner {
             programs: Vec::new(),
             program_folders: Vec::new(),
             configuration: Vec::new(),
+            library_folders: Vec::new(),
+            plugins: Vec::new(),
             target_options: Vec::new(),
             options: Vec::new(),
         };
@@ -58,6 +64,8 @@ impl Banner {
                 banner.program_folders = folders.split(':').map(PathBuf::from).collect();
             } else if let Some(driver) = line.strip_prefix("COLLECT_GCC=") {
                 banner.driver = Some(PathBuf::from(driver));
+            } else if let Some(folders) = line.strip_prefix("LIBRARY_PATH=") {
+                banner.library_folders = folders.split(':').map(PathBuf::from).collect();
             } else if let Some(options) = line.strip_prefix("COLLECT_GCC_OPTIONS=") {
                 banner.options = vec![options.to_owned()];
             } else if let Some(path) = line
@@ -83,6 +91,7 @@ impl Banner {
             let places = |word: &&String| word.contains("-compilation-dir=");
             self.options.extend(arguments.iter().filter(|word| !places(word)).cloned());
         }
+        self.add_plugins(arguments);
         let mut arguments = arguments.iter();
         while let Some(word) = arguments.next() {
             let takes_next = word == "--param" || is_target_pair(word);
@@ -93,6 +102,22 @@ impl Banner {
                 }
             }
         }
+    }
+}
+
+impl Banner {
+    /// The plugins that a command of the compiler proper names: `-fplugin=FILE`, or a name in the folder
+    /// of `-iplugindir=`; clang's `-load FILE`.
+    fn add_plugins(&mut self, arguments: &[String]) {
+        let folder = arguments.iter().find_map(|word| word.strip_prefix("-iplugindir="));
+        for name in arguments.iter().filter_map(|word| word.strip_prefix("-fplugin=")) {
+            self.plugins.push(match folder {
+                Some(folder) if !name.contains('/') => Path::new(folder).join(format!("{name}.so")),
+                _ => PathBuf::from(name),
+            });
+        }
+        let pairs = arguments.windows(2).filter(|pair| pair[0] == "-load");
+        self.plugins.extend(pairs.map(|pair| PathBuf::from(&pair[1])));
     }
 }
 

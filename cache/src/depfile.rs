@@ -117,6 +117,8 @@ impl Words<'_> {
                 b'\r' if self.peek(1) == Some(b'\n') => break,
                 b'$' if self.peek(1) == Some(b'$') => self.take(2, b'$', &mut name),
                 b'$' | b'#' if self.part == Part::Targets => self.take(1, byte, &mut name),
+                // GNU as does not quote it; within a word it begins no comment for make either.
+                b'#' if !name.is_empty() => self.take(1, byte, &mut name),
                 b'$' | b'#' | 0 => return None,
                 b'\\' if matches!(self.peek(1), Some(b'\n')) => break,
                 // A quoted colon, or a backslash and a colon: nothing tells which.

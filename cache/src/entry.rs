@@ -66,6 +66,8 @@ pub enum PartKind {
     StackUsage = 5,
     /// `-fcallgraph-info`.
     CallgraphInfo = 6,
+    /// What `-Wa,-a` lists.
+    Listing = 7,
     /// What the compiler wrote to standard output.
     Stdout = 16,
     /// What the compiler wrote to standard error.
@@ -87,6 +89,7 @@ impl PartKind {
         PartKind::Gcno,
         PartKind::StackUsage,
         PartKind::CallgraphInfo,
+        PartKind::Listing,
         PartKind::Stdout,
         PartKind::Stderr,
         PartKind::Facts,
@@ -103,6 +106,7 @@ impl PartKind {
             PartKind::Gcno => "gcno",
             PartKind::StackUsage => "stack-usage",
             PartKind::CallgraphInfo => "callgraph-info",
+            PartKind::Listing => "listing",
             PartKind::Stdout => "stdout",
             PartKind::Stderr => "stderr",
             PartKind::Facts => "facts",

@@ -13,6 +13,10 @@ pub enum Meaning {
     Counts,
     /// Its value counts, unless the user is sloppy about the locale.
     Locale,
+    /// Its value counts where a source can show the time (see [`is_epoch`]).
+    Epoch,
+    /// Only linking uses it, and the search for specs files, which are known by content.
+    Linking,
     /// It adds outputs or rewrites the command line: not cached.
     Refused,
 }
@@ -57,7 +61,7 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("LC_ALL", Meaning::Locale),
     ("LC_CTYPE", Meaning::Locale),
     ("LC_MESSAGES", Meaning::Locale),
-    ("LIBRARY_PATH", Meaning::Counts),
+    ("LIBRARY_PATH", Meaning::Linking),
     ("LLVM_OVERRIDE_PRODUCER", Meaning::Counts),
     ("MACOSX_DEPLOYMENT_TARGET", Meaning::Counts),
     ("OBJCPLUS_INCLUDE_PATH", Meaning::Counts),
@@ -66,7 +70,7 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("RC_DEBUG_OPTIONS", Meaning::Refused),
     ("RC_DEBUG_PREFIX_MAP", Meaning::Refused),
     ("SDKROOT", Meaning::Counts),
-    ("SOURCE_DATE_EPOCH", Meaning::Counts),
+    ("SOURCE_DATE_EPOCH", Meaning::Epoch),
     ("SUNPRO_DEPENDENCIES", Meaning::Refused),
 ];
 
@@ -74,6 +78,17 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
 pub fn counts(name: &[u8]) -> bool {
     let found = VARIABLES.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
     found.is_ok_and(|at| VARIABLES[at].1 == Meaning::Counts)
+}
+
+/// The time that the time macros give instead of the present one.
+pub const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// Fewer digits than the last time has that a compiler accepts (the end of the year 9999).
+const EPOCH_DIGITS_MAX: usize = 11;
+
+/// Whether compilers take this for a time. Of anything else clang complains in every unit.
+pub fn is_epoch(value: &[u8]) -> bool {
+    (1..=EPOCH_DIGITS_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
 }
 
 /// The fields that the environment adds to a key, in the table's order. An unset variable adds
@@ -101,7 +116,8 @@ pub fn key_fields<'e>(
                 return Err(Uncacheable::new(Counter::UnsupportedEnvironmentVariable, name));
             }
             Meaning::Locale if sloppy_locale => {}
-            Meaning::Counts | Meaning::Locale => fields.push((name, value)),
+            Meaning::Linking => {}
+            Meaning::Counts | Meaning::Locale | Meaning::Epoch => fields.push((name, value)),
         }
     }
     Ok(fields)
@@ -145,6 +161,15 @@ mod tests {
             assert_eq!(refusal.counter, Counter::UnsupportedEnvironmentVariable);
             assert_eq!(refusal.detail, name);
         }
+    }
+
+    #[test]
+    fn what_only_linking_uses_adds_nothing() {
+        assert_eq!(fields(&[("LIBRARY_PATH", "/a")], false), fields(&[], false));
+        assert!(is_epoch(b"0") && is_epoch(b"253402300799"[..11].as_ref()));
+        assert!(
+            !is_epoch(b"") && !is_epoch(b"1x") && !is_epoch(b"-1") && !is_epoch(b"253402300799")
+        );
     }
 
     #[test]

@@ -199,6 +199,13 @@ pub struct Content {
     pub script: bool,
 }
 
+impl Content {
+    fn of_null_device(stat: &rustix::fs::Stat) -> Content {
+        let stamp = Stamp { modified_ns: 0, changed_ns: 0, ..Stamp::of(stat) };
+        Content { stamp, digest: Digest::of(&[]), script: false }
+    }
+}
+
 /// Remembers digests and scans. Shared by all calls.
 pub struct FileMemo {
     files: RwLock<HashMap<(u64, u64), Content>>,
@@ -244,6 +251,9 @@ impl FileMemo {
         path: &Path,
         now: SystemTime,
     ) -> io::Result<Content> {
+        if is_null_device(stat) {
+            return Ok(Content::of_null_device(stat));
+        }
         if !is_regular(stat) {
             return Err(not_regular());
         }
@@ -330,6 +340,9 @@ impl FileMemo {
     ) -> io::Result<(Content, Option<Vec<u8>>)> {
         let mut file = here.open_file(path)?;
         let stat = rustix::fs::fstat(&file)?;
+        if is_null_device(&stat) {
+            return Ok((Content::of_null_device(&stat), Some(Vec::new())));
+        }
         if !is_regular(&stat) {
             return Err(not_regular());
         }
@@ -365,6 +378,12 @@ impl FileMemo {
                 .is_ok_and(|system| LOCAL_FILE_SYSTEMS.contains(&(system.f_type as u32)))
         })
     }
+}
+
+/// Whether it is `/dev/null`, whatever its name: always empty, and never changed.
+pub fn is_null_device(stat: &rustix::fs::Stat) -> bool {
+    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+    kind == rustix::fs::FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
 /// Leaves the position in the file where it is.
@@ -455,6 +474,14 @@ mod tests {
         fs::rename(case.folder.path().join("new"), &path).unwrap();
         let content = case.memo.content(&case.here, Path::new("a.h"), later(100)).unwrap();
         assert_eq!(content.digest, Digest::of(b"two"));
+    }
+
+    #[test]
+    fn the_null_device_is_an_empty_file_that_never_changes() {
+        let case = case();
+        let content = case.memo.content(&case.here, Path::new("/dev/null"), later(0)).unwrap();
+        assert_eq!((content.digest, content.stamp.changed_ns), (Digest::of(b""), 0));
+        assert!(case.memo.content(&case.here, Path::new("/dev/zero"), later(0)).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod language;
 mod names;
 mod parse;
 mod payload;
+mod profile;
 mod redirect;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::outcome::Uncacheable;
 
 pub use crate::options::{Family, Phase};
 pub use language::Language;
+pub use profile::Profiles;
 pub use redirect::Redirected;
 
 /// What parsing needs to know besides the words.
@@ -157,6 +159,10 @@ pub struct Invocation {
     /// Files besides source and includes whose content counts. Where one is not a regular file,
     /// the call must not be cached.
     pub read_files: Vec<PathBuf>,
+    /// The profiles that may be read, or missed.
+    pub profiles: Profiles,
+    /// Whether the main output goes to `/dev/null`.
+    pub discards_output: bool,
     /// Whether there may be debug information.
     pub debug_info: bool,
     /// Whether an output can name the working directory. gcc takes `$PWD` for it where that is the
@@ -246,6 +252,12 @@ impl Invocation {
     /// take the few of [`Invocation::search_arguments`] alone.
     pub fn all_search_arguments(&self) -> Vec<OsString> {
         self.words(|role| matches!(role, Role::Search | Role::Target | Role::Key))
+    }
+
+    /// Every name under which a profile may be looked for; `folders` are the names of the working
+    /// directory.
+    pub fn profile_candidates(&self, family: Family, folders: &[&Path]) -> Vec<PathBuf> {
+        self.profiles.candidates(family, self.output.as_deref(), &self.source, folders)
     }
 
     /// The words that decide which tools run and for which machine, to be followed by

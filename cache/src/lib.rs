@@ -12,6 +12,7 @@ pub mod invocation;
 pub mod compiler;
 
 pub mod depfile;
+pub mod plugin;
 pub mod scan;
 pub mod search;
 

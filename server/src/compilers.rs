@@ -5,7 +5,7 @@ use crate::launcher_protocol::Run;
 use crate::party::Party;
 use cache::compiler::{self, Banner, Compiler};
 use cache::environment;
-use cache::file_memo::{Content, FileMemo, WorkingDirectory};
+use cache::file_memo::{Content, FileMemo, Presence, WorkingDirectory};
 use cache::hasher::{Digest, KeyHasher, KeySink};
 use cache::invocation::Family;
 use cache::outcome::{Counter, Uncacheable};
@@ -36,6 +36,9 @@ const DRIVER_BYTES_MAX: u64 = 64 << 20;
 
 /// Programs that are no compilers, as code generators under a launcher for all rules.
 const STRANGERS_MAX: usize = 1_000;
+
+/// A plugin is smaller than the compiler.
+const PLUGIN_BYTES_MAX: u64 = 256 << 20;
 
 /// How much of a compiler's complaint is shown.
 const COMPLAINT_CHARS_MAX: usize = 200;
@@ -368,9 +371,15 @@ impl SearchQuestion {
 impl Question {
     /// A wrapper may look at any variable; another program only at those that gcc and clang know.
     fn new(driver: &Path, arguments: Vec<OsString>, wraps: bool, asker: &Asker) -> Question {
+        // Where specs are given by name, it says where they may be.
+        let specs = arguments.iter().any(|word| specs_option(word).is_some());
         let all = asker.environment.iter();
         let variables = all
-            .filter(|(name, _)| wraps || DECIDING.iter().any(|deciding| name == deciding))
+            .filter(|(name, _)| {
+                wraps
+                    || DECIDING.iter().any(|deciding| name == deciding)
+                    || specs && *name == "LIBRARY_PATH"
+            })
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Question { driver: driver.to_owned(), arguments, variables }
@@ -383,6 +392,54 @@ impl Question {
         hash_variables(&mut hasher, &self.variables);
         hasher.finish()
     }
+}
+
+/// The specs file that a word names; empty where the next word does.
+fn specs_option(word: &OsStr) -> Option<&OsStr> {
+    let name = word.as_bytes();
+    let name = name.strip_prefix(b"-").filter(|rest| rest.starts_with(b"-")).unwrap_or(name);
+    let operand = name.strip_prefix(b"-specs")?;
+    Some(OsStr::from_bytes(operand.strip_prefix(b"=").unwrap_or(operand)))
+}
+
+/// Where specs that are given by name may come to be found before those that are used; gcc takes the
+/// working directory last. It does not name folders that are not there.
+fn specs_missed(question: &Question, banner: &Banner, here: &WorkingDirectory) -> Vec<PathBuf> {
+    let listed = question.variables.iter().filter(|(name, _)| name == "LIBRARY_PATH");
+    let listed = listed.flat_map(|(_, value)| std::env::split_paths(value));
+    let folders: Vec<PathBuf> = listed.chain(banner.library_folders.iter().cloned()).collect();
+    let mut absent = Vec::new();
+    for pair in question.arguments.windows(2) {
+        let Some(operand) = specs_option(&pair[0]) else { continue };
+        let name = Path::new(if operand.is_empty() { pair[1].as_os_str() } else { operand });
+        let candidates = folders.iter().filter(|_| name.is_relative());
+        let candidates = candidates.map(|folder| folder.join(name));
+        absent.extend(candidates.filter(|path| here.presence(path) == Presence::Absent));
+    }
+    absent
+}
+
+/// Plugins that may read more than the source are not understood.
+fn check_plugins(banner: &Banner, asker: &Asker) -> Result<(), Unidentified> {
+    for plugin in &banner.plugins {
+        let mut bytes = Vec::new();
+        let file = asker.here.open_file(plugin);
+        let read = file.and_then(|file| file.take(PLUGIN_BYTES_MAX).read_to_end(&mut bytes));
+        let name = plugin.display();
+        let why = match read {
+            Err(_) => format!("{name} cannot be read"),
+            Ok(size) if size as u64 == PLUGIN_BYTES_MAX => format!("{name} is too large"),
+            Ok(_) => match cache::plugin::reaches_outside(&bytes) {
+                Some(function) => format!("{name} calls {function}"),
+                None => continue,
+            },
+        };
+        return Err(Unidentified::Unusable(Uncacheable::new(
+            Counter::UnsupportedCompilerOption,
+            format!("-fplugin: {why}"),
+        )));
+    }
+    Ok(())
 }
 
 fn head(here: &WorkingDirectory, path: &Path) -> io::Result<Vec<u8>> {
@@ -443,7 +500,10 @@ fn probe(
             absent.push(specs);
         }
     }
+    absent.extend(specs_missed(question, &banner, asker.here));
+    check_plugins(&banner, asker)?;
     files.extend(libraries(&files, asker)?);
+    files.extend(banner.plugins.iter().cloned());
     files.extend(banner.configuration.iter().cloned());
     Compiler::identify(banner, files, absent, wraps, asker.memo, asker.here, asker.now)
         .map_err(|path| cannot_probe(&path, "cannot be read"))

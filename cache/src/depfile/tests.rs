@@ -37,6 +37,7 @@ fn other_texts_are_refused() {
         ": a.c",
         "a.o: $(X)",
         "a.o: a.c # more",
+        "a.o: #a.c",
         "a.o: a.c\nb.o: b.c\n",
         "a.o: a.c\nV = 1\n",
         "a.o: a\\:b.c",

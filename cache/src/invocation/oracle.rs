@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::options::{CLANG, Effect, GCC, Row, Shape, TABLE};
+use crate::options::{CLANG, Effect, GCC, LOCAL, Row, Shape, TABLE};
 
 /// The same tokens on the same lines, in other columns and with other comments.
 const UNIT: [&str; 2] = [
@@ -306,7 +306,8 @@ fn groups() -> Vec<Vec<&'static str>> {
     let inert =
         |row: &Row| matches!(row.effect, Effect::Refuse(_) | Effect::Phase(_) | Effect::Link);
     let is_plain = |row: &Row| {
-        row.traits & !(GCC | CLANG) == 0 && matches!(row.effect, Effect::Counts | Effect::Target)
+        row.traits & !(GCC | CLANG | LOCAL) == 0
+            && matches!(row.effect, Effect::Counts | Effect::Target)
     };
     let flags = TABLE.iter().filter(|row| row.shape == Shape::Flag && !inert(row));
     let (plain, special): (Vec<&Row>, Vec<&Row>) = flags.partition(|row| is_plain(row));

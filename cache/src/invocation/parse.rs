@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use super::language::{self, Told};
 use super::payload::{self, Verdict};
+use super::profile::{self, Profiles};
 use super::{Argument, Context, Invocation, KeyPart, Role, base_dir};
 use crate::entry::PartKind;
 use crate::file_memo::is_spelled_privately;
 use crate::options::{
-    self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, PATH, POSITION,
-    Payload, Phase,
+    self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, OUTPUT_NAME, PATH,
+    POSITION, Payload, Phase,
 };
 use crate::outcome::{Counter, Uncacheable};
 use crate::response_file;
@@ -54,6 +55,15 @@ struct Call<'a> {
     debug: DebugWords,
     side_kinds: Vec<PartKind>,
     read_files: Vec<PathBuf>,
+    profiles: Profiles,
+    /// `-fpreprocessed`.
+    says_preprocessed: bool,
+    /// `-Wa,-a…=FILE`.
+    assembler_listing: Option<PathBuf>,
+    /// `-Wa,-a…` in all: where one names no file, another must.
+    lists_assembly: bool,
+    /// The list quotes the sources under the names of the debug information.
+    lists_sources: bool,
     forced_includes: Vec<PathBuf>,
     traits: options::Traits,
     names_directory: bool,
@@ -116,6 +126,11 @@ impl<'a> Call<'a> {
             debug: DebugWords::default(),
             side_kinds: Vec::new(),
             read_files: Vec::new(),
+            profiles: Profiles::default(),
+            says_preprocessed: false,
+            assembler_listing: None,
+            lists_assembly: false,
+            lists_sources: false,
             forced_includes: Vec::new(),
             traits: 0,
             names_directory: false,
@@ -247,7 +262,8 @@ impl<'a> Call<'a> {
             Effect::ForcedInclude => Role::ForcedInclude,
             Effect::Link => Role::Link,
             Effect::Colour => Role::Colour,
-            Effect::Phase(_) => Role::Phase,
+            // Neither shapes the text that a preprocessor run is to give.
+            Effect::Phase(_) | Effect::Listing => Role::Phase,
             Effect::Language => Role::Language,
             _ => Role::Key,
         };
@@ -277,6 +293,20 @@ impl<'a> Call<'a> {
             Effect::Phase(phase) => self.phases.push(phase),
             Effect::Language => self.told = language::from_option(operand),
             Effect::Refuse(Counter::CalledForPreprocessing) => self.only_preprocesses = true,
+            Effect::Profile if !found.negated => {
+                self.profiles.used = true;
+                self.profiles.places.extend((!operand.is_empty()).then(path));
+                if found.row.name == "-fauto-profile" {
+                    self.profiles.places.push(profile::GCC_SAMPLES.into());
+                }
+            }
+            Effect::ProfileFolder => self.profiles.places.push(path()),
+            Effect::ProfilePrefix => self.profiles.prefix = Some(path()),
+            Effect::PluginArgument if names_a_file(operand) => {
+                self.refuse(Counter::UnsupportedCompilerOption, word);
+            }
+            Effect::Preprocessed => self.says_preprocessed = !found.negated,
+            Effect::Refuse(Counter::UnsupportedCompilerOption) if self.is_ignored(word) => {}
             Effect::Refuse(counter) if !found.negated => self.refuse(counter, word),
             _ => {}
         }
@@ -341,6 +371,12 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Whether a plugin's argument may name a file.
+fn names_a_file(operand: &[u8]) -> bool {
+    let value = operand.iter().position(|&byte| byte == b'=').map_or(&[][..], |at| &operand[at..]);
+    value.contains(&b'/') || value.contains(&b'.')
+}
+
 impl Call<'_> {
     fn payload(&mut self, tool: Payload, word: &OsStr, operand: &[u8]) -> (Role, KeyPart) {
         let is_for_preprocessor = word.as_bytes().starts_with(b"-Wp,");
@@ -396,7 +432,15 @@ impl Call<'_> {
                 let operand = found.operand_at.map_or(&[][..], |at| &part[at..]);
                 self.note(&found, word, operand);
             }
-            Verdict::Debug => self.debug.assembler = true,
+            Verdict::Debug => {
+                let words = &mut self.debug;
+                match tool {
+                    Payload::Assembler => words.assembler = true,
+                    _ => words.detail = true,
+                }
+                self.traits |= if tool == Payload::Frontend { LOCAL } else { 0 };
+            }
+            Verdict::Listing => self.assembler_listing_option(part, word),
             Verdict::Macro => return Some(Role::Macro),
             Verdict::Search => {
                 let folder = part.iter().position(|&byte| byte == b'/').unwrap_or(part.len());
@@ -415,6 +459,22 @@ impl Call<'_> {
             }
         }
         None
+    }
+
+    /// `-a[LETTERS][=FILE]` of GNU as.
+    fn assembler_listing_option(&mut self, part: &[u8], word: &OsStr) {
+        let (letters, file) = match part.iter().position(|&byte| byte == b'=') {
+            Some(at) => (&part[2..at], Some(PathBuf::from(OsStr::from_bytes(&part[at + 1..])))),
+            None => (&part[2..], None),
+        };
+        let two = self.assembler_listing.is_some() && file.is_some();
+        if two || self.context.family == Family::Clang {
+            self.refuse(Counter::UnsupportedCompilerOption, word);
+        }
+        self.lists_assembly = true;
+        self.lists_sources |= letters.is_empty() || letters.contains(&b'h');
+        self.assembler_listing = file.or(self.assembler_listing.take());
+        self.traits |= LOCAL | POSITION | OUTPUT_NAME;
     }
 
     /// `-Wp,-MD,FILE` and `-Wp,-MMD,FILE`, as the Linux kernel writes them.

@@ -17,6 +17,8 @@ pub(super) enum Verdict {
     Counts,
     /// It counts, and the next payload word is its operand.
     CountsWithNext,
+    /// It asks the assembler for a listing.
+    Listing,
     /// It counts, and whether it means the same on another machine is not known.
     CountsHere,
     /// It counts, and the next payload word is an option of LLVM.
@@ -110,6 +112,8 @@ pub(super) fn assembler(word: &[u8]) -> Verdict {
         Verdict::Debug
     } else if word == b"--defsym" {
         Verdict::CountsWithNext
+    } else if is_listing(word) {
+        Verdict::Listing
     } else if word.starts_with(b"-I") && word.len() > 2 {
         Verdict::Search
     } else if contains(ASSEMBLER_FLAGS, word) || starts_with_one_of(ASSEMBLER_PREFIXES, word) {
@@ -117,6 +121,13 @@ pub(super) fn assembler(word: &[u8]) -> Verdict {
     } else {
         Verdict::Refused
     }
+}
+
+/// `-a[LETTERS][=FILE]`. Not `g`, with which the listing holds the time.
+fn is_listing(word: &[u8]) -> bool {
+    let Some(rest) = word.strip_prefix(b"-a") else { return false };
+    let letters = rest.iter().take_while(|&&byte| byte != b'=');
+    letters.into_iter().all(|byte| b"cdhlmns".contains(byte)) && !rest.ends_with(b"=")
 }
 
 /// A word of `-Wp,…` or `-Xpreprocessor`, other than those that ask for a dependency file.

@@ -44,6 +44,9 @@ impl Invocation {
             let path = redirected.add(PartKind::Object, folder.join(MAIN).join(name));
             redirected.words.extend(["-o".into(), path.into()]);
         }
+        if self.discards_output {
+            redirected.words.extend(["-o".into(), "/dev/null".into()]);
+        }
         let mut rule = None;
         if let Some(depfile) = &self.depfile {
             let name = depfile.path.file_name().ok_or("the dependency file has no name")?;

@@ -124,6 +124,18 @@ pub enum Effect {
     Bitcode,
     /// The operand is a file whose content counts.
     ReadFile,
+    /// A profile is read: the operand, or one with a name that follows from it and the output's.
+    Profile,
+    /// Where a profile is read from, and where the program writes its own.
+    ProfileFolder,
+    /// What is left out of a profile's name.
+    ProfilePrefix,
+    /// An argument of a plugin.
+    PluginArgument,
+    /// It shapes what is printed about includes and how a text is printed: nothing that a text holds.
+    Listing,
+    /// The source is preprocessed already.
+    Preprocessed,
     /// Dependency output.
     Depfile(DepfileOption),
     /// How far to compile.

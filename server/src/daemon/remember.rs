@@ -217,6 +217,9 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     if !unit.means_the_same() {
         return Err(modified("a response file").into());
     }
+    if !unit.other_files_are_unchanged(&daemon.memo, start) {
+        return Err(modified("a profile or another file of an option").into());
+    }
     let now = SystemTime::now();
     let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, start, now)?];
     if scanned[0].1 != unit.source.digest {

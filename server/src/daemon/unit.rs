@@ -4,13 +4,15 @@ use super::Daemon;
 use super::active::Progress;
 use super::compilers::{Asker, Prober, Stop, driver_name};
 use super::descriptors;
+use super::start::Start;
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{
-    Content, FileMemo, WorkingDirectory, is_folder, is_refusal, is_regular, is_spelled_privately,
+    Content, FileMemo, Presence, Stamp, WorkingDirectory, is_folder, is_null_device, is_refusal,
+    is_regular, is_spelled_privately,
 };
 use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
-use cache::invocation::{Context, Family, Invocation, Phase, Role, Sloppiness};
+use cache::invocation::{Argument, Context, Family, Invocation, Phase, Role, Sloppiness};
 use cache::key::{self, Inputs};
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs::{Manner, OutputFile, has_default_permissions, mode_after};
@@ -18,6 +20,7 @@ use cache::scan::{Scan, scan_definition};
 use cache::{entry::PartKind, environment};
 use config::{CompilerCheck, Config, Environment};
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,7 +106,7 @@ impl<'c> Unit<'c> {
         let now = SystemTime::now();
         let mut asker =
             Asker { prober, environment: &environment, here: &here, memo: &daemon.memo, now };
-        let key_environment = key_environment(call, config)?;
+        let mut key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
         let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;
         refuse_streams(&invocation, &here)?;
@@ -116,9 +119,15 @@ impl<'c> Unit<'c> {
         let mut identity = identity(&compiler, call, config, &mut asker)?;
         let command = command_behind(daemon, call, &invocation, &compiler, &mut asker)?;
         identity.extend(command.iter().flat_map(|command| command.0));
-        let other_files = other_files(&invocation, config, &daemon.memo, &here, now)?;
-        let working_directories = working_directories(&invocation, call, config, &here);
         let definitions = definitions(&invocation);
+        if !epoch_counts(&invocation, &scan, &definitions) {
+            key_environment.retain(|(name, value)| {
+                *name != environment::EPOCH || !environment::is_epoch(value)
+            });
+        }
+        let other_files =
+            other_files(&invocation, &compiler, call, config, &daemon.memo, &here, now)?;
+        let working_directories = working_directories(&invocation, call, config, &here);
         let look = look(call);
         let mut unit = Unit {
             call,
@@ -215,7 +224,17 @@ impl<'c> Unit<'c> {
     /// only from 16 on, and it is not relied on there).
     pub fn has_fixed_time(&self) -> bool {
         self.compiler.banner.family == Family::Gcc
-            && self.environment.get("SOURCE_DATE_EPOCH").is_some()
+            && self.key_environment.iter().any(|(name, _)| *name == environment::EPOCH)
+    }
+
+    /// Whether the files that no dependency list names are as they were, and were not touched since
+    /// `start`.
+    pub fn other_files_are_unchanged(&self, memo: &FileMemo, start: Start) -> bool {
+        self.other_files.iter().all(|(path, digest)| {
+            other_content(memo, &self.here, path, SystemTime::now()).is_ok_and(|(now, stamp)| {
+                now == *digest && !stamp.is_some_and(|stamp| start.is_before(&stamp))
+            })
+        })
     }
 
     /// Whether an assembler runs, which may read files itself.
@@ -251,7 +270,7 @@ fn refuse_streams(invocation: &Invocation, here: &WorkingDirectory) -> Result<()
 /// Whether something is there that is neither a file nor a folder, or that only the caller can see.
 fn is_stream(here: &WorkingDirectory, path: &Path) -> bool {
     match here.stat(path) {
-        Ok(found) => !is_regular(&found) && !is_folder(&found),
+        Ok(found) => !is_regular(&found) && !is_folder(&found) && !is_null_device(&found),
         Err(error) => is_refusal(&error),
     }
 }
@@ -465,21 +484,58 @@ fn identity(
     }
 }
 
+/// Whether the value of SOURCE_DATE_EPOCH can show in what the source itself makes. Where only a header
+/// shows the time, the preprocessed text decides, which holds it.
+fn epoch_counts(invocation: &Invocation, source: &Scan, definitions: &[Scan]) -> bool {
+    let modules = |argument: &Argument| argument.words[0].as_bytes().starts_with(b"-fmodules");
+    source.any_time_macro()
+        || definitions.iter().any(Scan::any_time_macro)
+        || invocation.arguments.iter().any(modules)
+}
+
+/// What counts of a file that may be missing: its content; or that it is not there, or a folder.
+fn other_content(
+    memo: &FileMemo,
+    here: &WorkingDirectory,
+    path: &Path,
+    now: SystemTime,
+) -> io::Result<(Digest, Option<Stamp>)> {
+    match here.presence(path) {
+        Presence::Absent => Ok((Digest::of(b"rcache: nothing is there"), None)),
+        Presence::Folder => Ok((Digest::of(b"rcache: a folder"), None)),
+        Presence::File | Presence::Unknown => {
+            memo.content(here, path, now).map(|content| (content.digest, Some(content.stamp)))
+        }
+    }
+}
+
 /// Files besides source and headers: profile data and the like, and `extra_files_to_hash`.
 fn other_files(
     invocation: &Invocation,
+    compiler: &Compiler,
+    call: &Call,
     config: &Config,
     memo: &FileMemo,
     here: &WorkingDirectory,
     now: SystemTime,
 ) -> Result<Vec<(PathBuf, Digest)>, Stop> {
-    let paths = invocation.read_files.iter().chain(&config.extra_files_to_hash);
-    paths
-        .map(|path| match memo.content(here, path, now) {
-            Ok(content) => Ok((path.clone(), content.digest)),
-            Err(_) => Err(refuse(Counter::BadInputFile, path.to_string_lossy())),
-        })
-        .collect()
+    let unreadable = |path: &Path| refuse(Counter::BadInputFile, path.to_string_lossy());
+    let mut files = Vec::new();
+    for path in invocation.read_files.iter().chain(&config.extra_files_to_hash) {
+        let content = memo.content(here, path, now).map_err(|_| unreadable(path))?;
+        files.push((path.clone(), content.digest));
+    }
+    if invocation.profiles.used {
+        let real = call.caller.working_directory.as_path();
+        let folders: Vec<&Path> =
+            [Some(real), apparent_directory(call, here)].into_iter().flatten().collect();
+        for path in invocation.profile_candidates(compiler.banner.family, &folders) {
+            let (digest, _) =
+                other_content(memo, here, &path, now).map_err(|_| unreadable(&path))?;
+            files.push((path, digest));
+        }
+    }
+    Ok(files)
 }
 
 /// gcc and clang take PWD for the working directory where it is the same folder (getpwd in

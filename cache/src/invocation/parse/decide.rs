@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::super::language::{self, Told};
-use super::super::{Depfile, Invocation, KeyPart, Language, Role, names};
+use super::super::{Argument, Depfile, Invocation, KeyPart, Language, Role, names};
 use super::Call;
 use crate::entry::PartKind;
 use crate::options::{Family, LOCAL, OUTPUT_NAME, POSITION, Phase, RECORD};
@@ -22,10 +22,15 @@ impl Call<'_> {
         let phase = self.decide_phase(&source)?;
         let language = self.decide_refusals(language)?;
         self.check_language(language, phase)?;
-        let output = self.decide_output(&source, phase)?;
+        let mut output = self.decide_output(&source, phase)?;
         let depfile = self.decide_depfile(output.as_deref(), language, phase)?;
-        let side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
-        self.count_names(depfile.as_ref(), language);
+        let mut side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
+        side_outputs.extend(self.decide_listing(phase)?);
+        let discards_output = output.take_if(|output| is_null(output)).is_some();
+        if discards_output && depfile.as_ref().is_some_and(|depfile| depfile.target_is_output) {
+            return Err(Uncacheable::new(Counter::BadCompilerArguments, "-MD -o /dev/null"));
+        }
+        self.count_names(depfile.as_ref(), language, discards_output);
         let debug_info =
             self.debug.last_is_on || self.debug.detail || self.debug.split || self.debug.assembler;
         let has = |traits| self.traits & traits != 0;
@@ -53,6 +58,8 @@ impl Call<'_> {
             arguments: self.arguments,
             source,
             read_files: self.read_files,
+            profiles: self.profiles,
+            discards_output,
             forced_includes: self.forced_includes,
         })
     }
@@ -83,7 +90,12 @@ impl Call<'_> {
             ));
         }
         if !others.is_empty() && !self.phases.is_empty() {
-            return Err(Counter::MultipleSourceFiles.into());
+            // Of an option that is not known, the operand looks like a source.
+            let refusal = self.refusal.clone();
+            let name = || others[0].0.to_string_lossy();
+            return Err(
+                refusal.unwrap_or_else(|| Uncacheable::new(Counter::MultipleSourceFiles, name()))
+            );
         }
         Ok((source.clone(), told))
     }
@@ -107,6 +119,11 @@ impl Call<'_> {
             return Err(Counter::BadCompilerArguments.into());
         }
         match told {
+            Some(Told::Language(language))
+                if self.says_preprocessed && language.is_preprocessed_by_the_compiler() =>
+            {
+                Err(Uncacheable::new(Counter::UnsupportedCompilerOption, "-fpreprocessed"))
+            }
             Some(Told::Language(language)) => Ok(language),
             _ => Err(Counter::UnsupportedSourceLanguage.into()),
         }
@@ -148,7 +165,7 @@ impl Call<'_> {
     }
 
     fn decide_depfile(
-        &self,
+        &mut self,
         output: Option<&Path>,
         language: Language,
         phase: Phase,
@@ -178,6 +195,10 @@ impl Call<'_> {
                 _ => return bad("-MD without -MF"),
             },
         };
+        if is_null(&path) {
+            return self.drop_depfile();
+        }
+        let words = &self.depfile;
         let handed_on = words.through_preprocessor.is_some() && self.context.family == Family::Gcc;
         Ok(Some(Depfile {
             path,
@@ -185,6 +206,39 @@ impl Call<'_> {
             has_explicit_target: words.target,
             target_is_output: !(words.target || handed_on),
         }))
+    }
+
+    /// A rule that goes to `/dev/null` is none: the compile writes the one that rcache asks for instead.
+    fn drop_depfile(&mut self) -> Result<Option<Depfile>, Uncacheable> {
+        if self.traits & RECORD != 0 {
+            return Err(Uncacheable::new(Counter::BadCompilerArguments, "-MF /dev/null"));
+        }
+        self.arguments.retain(|argument| argument.role != Role::Dependency);
+        self.rewritten = true;
+        Ok(None)
+    }
+
+    /// The file of `-Wa,-a…=FILE`.
+    fn decide_listing(&self, phase: Phase) -> Result<Option<(PartKind, PathBuf)>, Uncacheable> {
+        if !self.lists_assembly || phase != Phase::Object {
+            return Ok(None);
+        }
+        let refused = |detail| Err(Uncacheable::new(Counter::UnsupportedCompilerOption, detail));
+        let maps = |argument: &Argument| {
+            let word = argument.words[0].as_encoded_bytes();
+            [&b"-fdebug-prefix-map"[..], b"-ffile-prefix-map"]
+                .iter()
+                .any(|map| word.starts_with(map))
+        };
+        match &self.assembler_listing {
+            // It shows the name of a temporary file.
+            None => refused("-Wa,-a without a file"),
+            // The assembler reads the sources under the mapped names.
+            Some(_) if self.lists_sources && self.arguments.iter().any(maps) => {
+                refused("-Wa,-ah with a prefix map")
+            }
+            Some(file) => Ok(Some((PartKind::Listing, file.clone()))),
+        }
     }
 
     fn decide_side_outputs(
@@ -241,7 +295,7 @@ impl Call<'_> {
     }
 
     /// Makes names count where an output holds them.
-    fn count_names(&mut self, depfile: Option<&Depfile>, language: Language) {
+    fn count_names(&mut self, depfile: Option<&Depfile>, language: Language, discards: bool) {
         let everything = self.traits & RECORD != 0;
         let rule_names_output = depfile.is_some_and(|depfile| !depfile.has_explicit_target);
         let output_counts = everything || rule_names_output || self.traits & OUTPUT_NAME != 0;
@@ -252,7 +306,7 @@ impl Call<'_> {
             everything || depfile.is_none() && !language.is_preprocessed_by_the_compiler();
         for argument in &mut self.arguments {
             let counts = match argument.role {
-                Role::Output => output_counts,
+                Role::Output => output_counts || discards,
                 Role::Source => {
                     output_counts && (default_output || through_preprocessor) || everything
                 }
