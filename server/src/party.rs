@@ -72,22 +72,27 @@ fn children(process: u32) -> Vec<u32> {
 /// Whether its control group is frozen, as by `docker pause`. Its state does not tell.
 fn is_frozen(process: u32) -> bool {
     let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
-    groups.lines().any(|line| match freezer(line) {
-        Some((file, frozen)) => fs::read_to_string(file)
-            .is_ok_and(|text| text.lines().any(|line| line.trim() == frozen)),
-        None => false,
-    })
+    let says = |(file, frozen): (PathBuf, &str)| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| line.trim() == frozen)
+    };
+    groups.lines().flat_map(freezers).any(says)
 }
 
-/// The file that tells of one of a process' groups whether it is frozen, and the line that says so.
-fn freezer(group: &str) -> Option<(PathBuf, &'static str)> {
+/// The files that may tell of one of a process' groups whether it is frozen, and the line that says so.
+fn freezers(group: &str) -> Vec<(PathBuf, &'static str)> {
     let mut fields = group.splitn(3, ':');
-    let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-    let below = |root: &str| Path::new(CONTROL_GROUPS).join(root).join(path.trim_matches('/'));
+    let (_, Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+        return Vec::new();
+    };
+    let at = |root: &str, file: &str| {
+        Path::new(CONTROL_GROUPS).join(root).join(path.trim_matches('/')).join(file)
+    };
     match controllers {
-        "" => Some((below("").join("cgroup.events"), "frozen 1")),
-        "freezer" => Some((below("freezer").join("freezer.state"), "FROZEN")),
-        _ => None,
+        // Beside the first version, the second one is a folder further down.
+        "" => ["", "unified"].map(|root| (at(root, "cgroup.events"), "frozen 1")).into(),
+        "freezer" => vec![(at("freezer", "freezer.state"), "FROZEN")],
+        _ => Vec::new(),
     }
 }
 
@@ -141,17 +146,20 @@ mod tests {
 
     #[test]
     fn where_a_group_says_that_it_is_frozen() {
-        let path = |line| freezer(line).map(|(path, _)| path.to_string_lossy().into_owned());
+        let paths = |line| -> Vec<String> {
+            let found = freezers(line).into_iter();
+            found.map(|(path, _)| path.to_string_lossy().into_owned()).collect()
+        };
         assert_eq!(
-            path("0::/system.slice/docker-1.scope").as_deref(),
-            Some("/sys/fs/cgroup/system.slice/docker-1.scope/cgroup.events")
+            paths("0::/system.slice/docker-1.scope"),
+            [
+                "/sys/fs/cgroup/system.slice/docker-1.scope/cgroup.events",
+                "/sys/fs/cgroup/unified/system.slice/docker-1.scope/cgroup.events"
+            ]
         );
-        assert_eq!(path("0::/").as_deref(), Some("/sys/fs/cgroup/cgroup.events"));
-        assert_eq!(
-            path("7:freezer:/docker/1").as_deref(),
-            Some("/sys/fs/cgroup/freezer/docker/1/freezer.state")
-        );
-        assert_eq!(path("4:memory:/docker/1"), None);
-        assert_eq!(path("nonsense"), None);
+        assert_eq!(paths("0::/")[0], "/sys/fs/cgroup/cgroup.events");
+        assert_eq!(paths("7:freezer:/docker/1"), ["/sys/fs/cgroup/freezer/docker/1/freezer.state"]);
+        assert!(paths("4:memory:/docker/1").is_empty());
+        assert!(paths("nonsense").is_empty());
     }
 }

@@ -1,7 +1,8 @@
 //! A build that is stopped (Ctrl-Z, SIGSTOP, `docker pause`) holds up no other one.
 
-use crate::support::{Cache, Call, LIMIT_CALL, Project, Running, start, wait_until};
+use crate::support::{Cache, Call, LIMIT_CALL, Project, Running, skip, start, wait_until};
 use rustix::process::{Pid, Signal, kill_process_group};
+use std::path::{Path, PathBuf};
 
 /// A compiler that waits for what it compiles to be let go.
 const SLOW: &str = "#!/bin/sh\ncase \"$*\" in *-###*|*' -v '*|*' -E '*) exec gcc \"$@\";; esac\n\
@@ -145,4 +146,68 @@ fn a_header_that_was_edited_since_is_not_waited_for() {
     second.finish(LIMIT_CALL).success();
     project.plain("gcc -c a.c -o plain.o").success();
     assert_eq!(project.read("second.o"), project.read("plain.o"));
+}
+
+/// A control group whose processes can be frozen, as a container's by `docker pause`.
+struct Freezer {
+    folder: PathBuf,
+    file: &'static str,
+    words: [&'static str; 2],
+}
+
+impl Freezer {
+    /// In the hierarchy at this place, where it can be used.
+    fn make(place: &str) -> Option<Freezer> {
+        let folder = Path::new(place).join(format!("rcache-test-{}", std::process::id()));
+        std::fs::create_dir(&folder).ok()?;
+        let forms = [("cgroup.freeze", ["1", "0"]), ("freezer.state", ["FROZEN", "THAWED"])];
+        let form = forms.into_iter().find(|(file, _)| folder.join(file).exists());
+        let Some((file, words)) = form else {
+            std::fs::remove_dir(&folder).unwrap();
+            return None;
+        };
+        Some(Freezer { folder, file, words })
+    }
+
+    fn freeze(&self, frozen: bool) {
+        let word = self.words[usize::from(!frozen)];
+        std::fs::write(self.folder.join(self.file), word).unwrap();
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        self.freeze(false);
+        // Its processes end in a moment.
+        wait_until("the group is empty", LIMIT_CALL, || std::fs::remove_dir(&self.folder).is_ok());
+    }
+}
+
+#[test]
+fn slots_and_units_of_a_frozen_container_are_free_for_others() {
+    let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/freezer"];
+    let freezers: Vec<Freezer> = places.into_iter().filter_map(Freezer::make).collect();
+    if freezers.is_empty() {
+        return skip("a frozen container", "no control group can be made and frozen here");
+    }
+    for freezer in freezers {
+        let project = project(&["a.c"]);
+        let cache = Cache::new().with("RCACHE_LOCAL_SLOTS", "1");
+        let group = freezer.folder.join("cgroup.procs");
+        let rcache = crate::support::rcache_binary();
+        // The daemon is not in the container.
+        cache.rcache("daemon start").success();
+        let script =
+            format!("echo $$ > '{}'; exec '{}' ./slow -c a.c", group.display(), rcache.display());
+        let call = Call::of(["/bin/sh", "-c", &script]);
+        let frozen = start(&mut cache.command_bare(&project, &call));
+        wait_until("the compiler runs", LIMIT_CALL, || project.exists("started-a.c"));
+        freezer.freeze(true);
+        project.remove("hold-a.c");
+        cache.compile(&project, "gcc -c b.c").success();
+        cache.compile(&project, "./slow -c a.c -o other.o").success();
+        freezer.freeze(false);
+        frozen.finish(LIMIT_CALL).success();
+        assert_eq!(project.read("other.o"), project.read("a.o"));
+    }
 }
