@@ -1,8 +1,12 @@
 //! Reads the make rules that gcc and clang write for `-MD`: which files a compile has read.
 
+mod target;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+
+pub use target::{is_plain, retarget};
 
 /// The prerequisites of the one rule in `bytes`, in the order in which the compiler wrote them.
 ///

@@ -20,6 +20,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::depfile;
 use crate::entry::PartKind;
 use crate::outcome::Uncacheable;
 
@@ -37,6 +38,8 @@ pub struct Context<'a> {
     pub version_major: u32,
     /// The working directory of the call, absolute.
     pub cwd: &'a Path,
+    /// The same as the caller names it, where that is another name.
+    pub apparent_cwd: Option<&'a Path>,
     /// Absolute paths below it are made relative; empty for none.
     pub base_dir: &'a Path,
     /// Options that the user leaves out of the key, each exact or ending in `*`.
@@ -68,6 +71,18 @@ pub struct Depfile {
     /// Whether the rule's target is the operand of `-o`, where there is one. gcc leaves that out of
     /// what it hands on with `-Wp,`.
     pub target_is_output: bool,
+    /// The rule's target in the call's own words, where `base_dir` changed the operand of `-o`:
+    /// make knows the file by that name alone.
+    pub own_target: Option<OsString>,
+}
+
+/// Whose rule is made of whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From what is stored for all callers.
+    ToCaller,
+    /// From what the call's own compile wrote.
+    ToStore,
 }
 
 /// What part an argument plays.
@@ -108,6 +123,8 @@ pub enum KeyPart {
     Nothing,
     /// All its words.
     Words,
+    /// As an option's name of this length and its operand, which are one word: `-Idir` is `-I dir`.
+    Joined(usize),
     /// As this text, without the file that it names.
     Text(&'static str),
 }
@@ -126,12 +143,16 @@ pub struct Argument {
 impl Argument {
     /// Its words that count.
     pub fn key_words(&self) -> impl Iterator<Item = &OsStr> {
-        let (words, text) = match self.key {
-            KeyPart::Nothing => (&[][..], None),
-            KeyPart::Words => (&self.words[..], None),
-            KeyPart::Text(text) => (&[][..], Some(OsStr::new(text))),
+        let (words, texts) = match self.key {
+            KeyPart::Nothing => (&[][..], [None; 2]),
+            KeyPart::Words => (&self.words[..], [None; 2]),
+            KeyPart::Joined(length) => {
+                let (name, operand) = self.words[0].as_bytes().split_at(length);
+                (&[][..], [Some(OsStr::from_bytes(name)), Some(OsStr::from_bytes(operand))])
+            }
+            KeyPart::Text(text) => (&[][..], [Some(OsStr::new(text)), None]),
         };
-        words.iter().map(OsString::as_os_str).chain(text)
+        words.iter().map(OsString::as_os_str).chain(texts.into_iter().flatten())
     }
 }
 
@@ -206,7 +227,20 @@ impl Invocation {
 
     /// The words to compile with after `base_dir`.
     pub fn compile_arguments(&self) -> Vec<OsString> {
-        self.words(|_| true)
+        let own_target = self.depfile.iter().filter_map(|depfile| depfile.own_target.clone());
+        let target = own_target.flat_map(|target| ["-MQ".into(), target]);
+        target.chain(self.words(|_| true)).collect()
+    }
+
+    /// The rule for this call, of one whose target is as `base_dir` names it, and back.
+    pub fn own_rule(&self, rule: &[u8], family: Family, way: Way) -> Option<Vec<u8>> {
+        let own = self.depfile.as_ref().and_then(|depfile| depfile.own_target.as_ref());
+        let (Some(own), Some(output)) = (own, &self.output) else { return Some(rule.to_vec()) };
+        let (own, stored) = (own.as_encoded_bytes(), output.as_os_str().as_encoded_bytes());
+        match way {
+            Way::ToCaller => depfile::retarget(rule, stored, own, family),
+            Way::ToStore => depfile::retarget(rule, own, stored, family),
+        }
     }
 
     /// The words that preprocess to standard output with the same macros and include files. Other

@@ -1,19 +1,23 @@
 //! Output files: reading what a compile wrote, and putting a stored result back in their place.
 
 mod delivery;
+mod leftovers;
+mod temporary;
 
 use crate::entry::{Entry, PartKind};
-use crate::file_memo::{Stamp, WorkingDirectory, nanoseconds_of};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use crate::file_memo::{Stamp, WorkingDirectory};
+use rustix::fs::FileType;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use temporary::Temporary;
 
 pub use delivery::{Delivery, Work};
+pub use leftovers::remove_leftovers;
+pub(crate) use temporary::close;
+pub use temporary::stamp_of_new;
 
 /// A larger output is not stored; the blob format counts in 32 bits.
 pub const OUTPUT_BYTES_MAX: u64 = u32::MAX as u64;
@@ -27,6 +31,8 @@ pub struct OutputFile {
     pub path: PathBuf,
     /// The permission bits that it will have.
     pub mode: u32,
+    /// The group that it must have; `None` for that of any new file there.
+    pub group: Option<u32>,
 }
 
 /// How a compiler makes an output when there is such a file already.
@@ -34,23 +40,31 @@ pub struct OutputFile {
 pub enum Manner {
     /// It makes a new file in its place.
     Anew,
-    /// It writes into the file, which keeps its permissions.
+    /// It writes into the file, which keeps its permissions and its group.
     Within,
     /// Sometimes so and sometimes so.
     Either,
 }
 
-/// The permission bits of what a compile leaves at `path`, where a stored result may take the place
+/// Permission bits, and the group where a new file might get another.
+pub type Access = (u32, Option<u32>);
+
+/// The permissions of what a compile leaves at `path`, where a stored result may take the place
 /// of what is there now. `None` where the difference between truncating, unlinking and replacing
 /// would show in another way: through links, into devices, over what cannot be written. The folder
 /// must not have permissions of its own for new files ([`has_default_permissions`]).
-pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Manner) -> Option<u32> {
+pub fn access_after(
+    here: &WorkingDirectory,
+    path: &Path,
+    umask: u32,
+    manner: Manner,
+) -> Option<Access> {
     let new = 0o666 & !umask;
     let stat = match here.stat_link(path) {
         Ok(stat) => stat,
         Err(error) => {
             let free = error.kind() == io::ErrorKind::NotFound && is_folder(here, path.parent());
-            return free.then_some(new);
+            return free.then_some((new, None));
         }
     };
     let mode = stat.st_mode & 0o7777;
@@ -60,17 +74,47 @@ pub fn mode_after(here: &WorkingDirectory, path: &Path, umask: u32, manner: Mann
         && mode & 0o200 != 0
         && stat.st_uid == rustix::process::geteuid().as_raw();
     match manner {
-        Manner::Anew => is_ordinary.then_some(new),
-        Manner::Within => is_ordinary.then_some(mode),
-        Manner::Either => (is_ordinary && mode == new).then_some(new),
+        Manner::Anew => is_ordinary.then_some((new, None)),
+        Manner::Within if !is_ordinary || has_attributes(here, path) => None,
+        Manner::Within => Some((mode, Some(stat.st_gid))),
+        Manner::Either => {
+            let alike = is_ordinary && mode == new && stat.st_gid == group_of_new(here, path)?;
+            (alike && !has_attributes(here, path)).then_some((new, None))
+        }
     }
+}
+
+/// Whether a file has an access list or attributes of a user's own, which it would lose with its place.
+fn has_attributes(here: &WorkingDirectory, path: &Path) -> bool {
+    // The labels of security modules follow from the place.
+    const LABELS: &[u8] = b"security.";
+    let mut names = [0u8; 1024];
+    match rustix::fs::llistxattr(through(here, path), &mut names) {
+        Ok(length) => names[..length]
+            .split(|byte| *byte == 0)
+            .any(|name| !name.is_empty() && !name.starts_with(LABELS)),
+        Err(rustix::io::Errno::RANGE) => true,
+        Err(_) => false,
+    }
+}
+
+/// The group of a new file beside `path`.
+fn group_of_new(here: &WorkingDirectory, path: &Path) -> Option<u32> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let stat = here.stat(folder.unwrap_or(Path::new("."))).ok()?;
+    let handed_down = stat.st_mode & 0o2000 != 0;
+    Some(if handed_down { stat.st_gid } else { rustix::process::getegid().as_raw() })
+}
+
+/// A path for system calls that take no folder.
+fn through(here: &WorkingDirectory, path: &Path) -> PathBuf {
+    let descriptor = here.descriptor().as_fd().as_raw_fd();
+    Path::new("/proc/self/fd").join(descriptor.to_string()).join(path)
 }
 
 /// Whether new files in the folder get their permissions from its access list, not from the umask.
 pub fn has_default_permissions(here: &WorkingDirectory, folder: &Path) -> bool {
-    let descriptor = here.descriptor().as_fd().as_raw_fd();
-    let folder = Path::new("/proc/self/fd").join(descriptor.to_string()).join(folder);
-    rustix::fs::getxattr(folder, "system.posix_acl_default", &mut [0u8; 0]).is_ok()
+    rustix::fs::getxattr(through(here, folder), "system.posix_acl_default", &mut [0u8; 0]).is_ok()
 }
 
 fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
@@ -79,78 +123,34 @@ fn is_folder(here: &WorkingDirectory, path: Option<&Path>) -> bool {
     here.open_folder(named).is_ok()
 }
 
-/// Writes the parts of a stored result to their files, each one whole or not at all.
-pub fn deliver(
+/// Writes the parts of a result beside their files.
+pub fn prepare(
     here: &Arc<WorkingDirectory>,
     entry: &Entry,
     files: &[OutputFile],
-) -> io::Result<()> {
-    for file in files {
-        if let Some(bytes) = entry.part(file.kind) {
-            write_whole(here, &file.path, bytes, file.mode)?;
-        }
+) -> io::Result<Whole> {
+    let mut temporaries = Vec::with_capacity(files.len());
+    for output in files {
+        let Some(bytes) = entry.part(output.kind) else { continue };
+        let temporary = Temporary::create(here, output)?;
+        temporary.file.write_all_at(bytes, 0)?;
+        temporaries.push(temporary);
     }
-    Ok(())
+    Whole::close(temporaries)
 }
 
-/// Writes beside the target and renames.
-fn write_whole(
-    here: &Arc<WorkingDirectory>,
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-) -> io::Result<()> {
-    let (temporary, mut file) = Temporary::create(here, path, mode)?;
-    file.write_all(bytes)?;
-    temporary.rename()
-}
+/// The files of a result, whole and closed, beside their places.
+pub struct Whole(Vec<Temporary>);
 
-/// A new file beside its target; it goes when it is dropped before it is renamed.
-struct Temporary {
-    here: Arc<WorkingDirectory>,
-    target: PathBuf,
-    /// `None` when it has taken the target's place.
-    path: Option<PathBuf>,
-}
-
-impl Temporary {
-    /// The mode is exact, whatever the daemon's own umask.
-    fn create(
-        here: &Arc<WorkingDirectory>,
-        target: &Path,
-        mode: u32,
-    ) -> io::Result<(Temporary, File)> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let path = target.with_file_name(format!(
-            ".rcache-{}-{}.tmp",
-            std::process::id(),
-            NUMBER.fetch_add(1, Ordering::Relaxed)
-        ));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(mode as RawMode);
-        let file = File::from(rustix::fs::openat(here.descriptor(), &path, flags, mode)?);
-        let temporary =
-            Temporary { here: here.clone(), target: target.to_owned(), path: Some(path) };
-        rustix::fs::fchmod(&file, mode)?;
-        Ok((temporary, file))
+impl Whole {
+    fn close(temporaries: Vec<Temporary>) -> io::Result<Whole> {
+        temporaries.iter().try_for_each(Temporary::close)?;
+        Ok(Whole(temporaries))
     }
 
-    fn rename(mut self) -> io::Result<()> {
-        let here = self.here.descriptor();
-        if let Some(path) = &self.path {
-            rustix::fs::renameat(&here, path, &here, &self.target)?;
-        }
-        self.path = None;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Nothing more can be done about a file that cannot be removed.
-            let _ = rustix::fs::unlinkat(self.here.descriptor(), path, AtFlags::empty());
-        }
+    /// Puts the files into their places, each at once.
+    pub fn publish(self) -> io::Result<()> {
+        self.0.into_iter().try_for_each(Temporary::publish)
     }
 }
 
@@ -165,8 +165,12 @@ pub enum Written {
     Unfit,
 }
 
-/// Reads one output. `start` is the time of the file system's clock before the compile began.
-pub fn read_written(here: &WorkingDirectory, path: &Path, start: SystemTime) -> Written {
+/// Reads one output. `is_old` says whether a file with this stamp is older than the compile.
+pub fn read_written(
+    here: &WorkingDirectory,
+    path: &Path,
+    is_old: impl FnOnce(&Stamp) -> bool,
+) -> Written {
     let Ok(before) = here.stat_link(path) else { return Written::Nothing };
     let stamp = Stamp::of(&before);
     if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile
@@ -174,7 +178,7 @@ pub fn read_written(here: &WorkingDirectory, path: &Path, start: SystemTime) -> 
     {
         return Written::Unfit;
     }
-    if stamp.changed_ns < nanoseconds_of(start) {
+    if is_old(&stamp) {
         return Written::Nothing;
     }
     let mut bytes = Vec::with_capacity(stamp.size as usize + 1);
@@ -192,17 +196,17 @@ mod tests {
     use crate::entry::{Part, Stored};
     use crate::hasher::Digest;
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::time::Duration;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     const UMASK: u32 = 0o022;
 
     fn object(path: &str) -> Vec<OutputFile> {
-        vec![OutputFile { kind: PartKind::Object, path: path.into(), mode: 0o644 }]
+        let (kind, path) = (PartKind::Object, path.into());
+        vec![OutputFile { kind, path, mode: 0o644, group: None }]
     }
 
     fn is_replaceable(here: &WorkingDirectory, path: &Path) -> bool {
-        mode_after(here, path, UMASK, Manner::Anew) == Some(0o644)
+        access_after(here, path, UMASK, Manner::Anew) == Some((0o644, None))
     }
 
     fn entry(bytes: &[u8]) -> Entry {
@@ -215,13 +219,16 @@ mod tests {
         let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         for content in ["one", "two"] {
             assert!(is_replaceable(&here, Path::new("a.o")));
-            deliver(&here, &entry(content.as_bytes()), &object("a.o")).unwrap();
+            let whole = prepare(&here, &entry(content.as_bytes()), &object("a.o")).unwrap();
+            whole.publish().unwrap();
             assert_eq!(fs::read(folder.path().join("a.o")).unwrap(), content.as_bytes());
         }
         let mode = fs::metadata(folder.path().join("a.o")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o644);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(deliver(&here, &entry(b"x"), &object("no/a.o")).is_err());
+        assert!(prepare(&here, &entry(b"x"), &object("no/a.o")).is_err());
+        drop(prepare(&here, &entry(b"x"), &object("b.o")).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -238,7 +245,7 @@ mod tests {
         let work = delivery.work_to_share().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| work.run());
-            delivery.finish().unwrap();
+            delivery.finish().unwrap().publish().unwrap();
         });
         // Whoever comes late finds nothing to do.
         work.run();
@@ -269,7 +276,8 @@ mod tests {
             content.is_err().then_some(stored)
         });
         let delivery = Delivery::begin(&here, lie.unwrap(), &object("a.o")).unwrap();
-        assert_eq!(delivery.finish().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let failed = delivery.finish().err().unwrap();
+        assert_eq!(failed.kind(), io::ErrorKind::InvalidData);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -296,25 +304,62 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         let path = folder.path().join("a.d");
-        let mode = |manner| mode_after(&here, Path::new("a.d"), UMASK, manner);
+        let access = |manner| access_after(&here, Path::new("a.d"), UMASK, manner);
+        let mode = |manner| access(manner).map(|(mode, _)| mode);
         assert_eq!([mode(Manner::Anew), mode(Manner::Within)], [Some(0o644); 2]);
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!([mode(Manner::Anew), mode(Manner::Within)], [Some(0o644), Some(0o600)]);
         assert_eq!(mode(Manner::Either), None);
+        let group = fs::metadata(&path).unwrap().gid();
+        assert_eq!(access(Manner::Within), Some((0o600, Some(group))));
+        assert_eq!(access(Manner::Anew), Some((0o644, None)));
+    }
+
+    #[test]
+    fn the_rule_of_another_call_is_put_into_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
+        let key = Digest::of(b"key");
+        let blob = entry(b"stored and longer").encode(key, Some(1)).unwrap();
+        let stored = Stored::open(key, blob).unwrap();
+        let mut delivery = Delivery::begin(&here, stored, &object("a.o")).unwrap();
+        delivery.replace(PartKind::Object, b"own".to_vec());
+        delivery.finish().unwrap().publish().unwrap();
+        assert_eq!(fs::read(folder.path().join("a.o")).unwrap(), b"own");
+    }
+
+    #[test]
+    fn a_group_is_kept_where_the_compiler_keeps_it() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can give a file any group");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
+        let path = folder.path().join("a.o");
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::chown(&path, None, Some(12345)).unwrap();
+        let (mode, group) = access_after(&here, Path::new("a.o"), UMASK, Manner::Within).unwrap();
+        assert_eq!(access_after(&here, Path::new("a.o"), UMASK, Manner::Either), None);
+        let output = OutputFile { kind: PartKind::Object, path: "a.o".into(), mode, group };
+        prepare(&here, &entry(b"new"), &[output]).unwrap().publish().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().gid(), 12345);
+        // A file with attributes of its own is left to the compiler.
+        if rustix::fs::setxattr(&path, "user.x", b"1", rustix::fs::XattrFlags::empty()).is_ok() {
+            assert_eq!(access_after(&here, Path::new("a.o"), UMASK, Manner::Within), None);
+        }
     }
 
     #[test]
     fn an_old_file_is_not_an_output() {
         let folder = tempfile::tempdir().unwrap();
         let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
-        let start = SystemTime::now() - Duration::from_secs(1);
         fs::write(folder.path().join("a.o"), "new").unwrap();
-        let read = |start| read_written(&here, Path::new("a.o"), start);
-        assert!(matches!(read(start), Written::Bytes(bytes) if bytes == b"new"));
-        assert!(matches!(read(start + Duration::from_secs(60)), Written::Nothing));
-        let missing = read_written(&here, Path::new("b.o"), start);
-        assert!(matches!(missing, Written::Nothing));
-        assert!(matches!(read_written(&here, Path::new("/dev/null"), start), Written::Unfit));
+        let read = |name, is_old| read_written(&here, Path::new(name), |_| is_old);
+        assert!(matches!(read("a.o", false), Written::Bytes(bytes) if bytes == b"new"));
+        assert!(matches!(read("a.o", true), Written::Nothing));
+        assert!(matches!(read("b.o", false), Written::Nothing));
+        assert!(matches!(read("/dev/null", false), Written::Unfit));
     }
 }

@@ -4,12 +4,14 @@ mod support;
 
 mod ahead;
 mod assembler;
+mod clocks;
 mod cluster;
 mod cluster_cli;
 mod colours;
 mod commands;
 mod config;
 mod crash;
+mod delivery;
 mod demo;
 mod descriptors;
 mod direct_mode;

@@ -112,6 +112,7 @@ fn try_word(project: &Project, family: Compilers, word: &str, number: usize) -> 
         family: if clang { Family::Clang } else { Family::Gcc },
         version_major: 14,
         cwd: project.root(),
+        apparent_cwd: None,
         base_dir: std::path::Path::new(""),
         ignore_options: &[],
         sloppiness: Default::default(),

@@ -100,6 +100,7 @@ fn context(family: Family, cwd: &Path) -> Context<'_> {
         family,
         version_major: 12,
         cwd,
+        apparent_cwd: None,
         base_dir: Path::new(""),
         ignore_options: &[],
         sloppiness: Sloppiness::default(),

@@ -6,15 +6,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::base_dir::Base;
 use super::language::{self, Told};
 use super::payload::{self, Verdict};
 use super::profile::{self, Profiles};
-use super::{Argument, Context, Invocation, KeyPart, Role, base_dir};
+use super::{Argument, Context, Invocation, KeyPart, Role};
 use crate::entry::PartKind;
 use crate::file_memo::is_spelled_privately;
 use crate::options::{
     self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, OUTPUT_NAME, PATH,
-    POSITION, Payload, Phase,
+    POSITION, Payload, Phase, Shape,
 };
 use crate::outcome::{Counter, Uncacheable};
 use crate::response_file;
@@ -41,6 +42,7 @@ pub(super) fn parse(arguments: &[OsString], context: &Context) -> Result<Invocat
 /// What the words have said so far.
 struct Call<'a> {
     context: &'a Context<'a>,
+    base: Base<'a>,
     arguments: Vec<Argument>,
     rewritten: bool,
     only_operands: bool,
@@ -113,6 +115,7 @@ impl<'a> Call<'a> {
     fn new(context: &'a Context<'a>) -> Call<'a> {
         Call {
             context,
+            base: Base::new(context.base_dir, context.cwd, context.apparent_cwd),
             arguments: Vec::new(),
             rewritten: false,
             only_operands: false,
@@ -188,8 +191,14 @@ impl<'a> Call<'a> {
             self.names_directory |= found.row.has(DIRECTORY) && !self.is_forgiven(found.row.name);
         }
         let (role, key) = self.apply(&found, &spelled, operand.as_bytes());
-        let ignored = key == KeyPart::Words && self.is_ignored(&spelled[0]);
-        self.push(spelled, role, if ignored { KeyPart::Nothing } else { key });
+        let key = match (key, found.operand_at) {
+            (KeyPart::Words, _) if self.is_ignored(&spelled[0]) => KeyPart::Nothing,
+            (KeyPart::Words, Some(length)) if is_also_separate(&found, role) => {
+                KeyPart::Joined(length)
+            }
+            _ => key,
+        };
+        self.push(spelled, role, key);
     }
 
     /// The operand, after `base_dir` where it is a path; empty where there is none.
@@ -200,7 +209,8 @@ impl<'a> Call<'a> {
         };
         let Some(word) = spelled.get(at) else { return OsString::new() };
         let operand = OsStr::from_bytes(&word.as_bytes()[start..]).to_owned();
-        if !found.row.has(PATH) {
+        // The output has to wait for the other words.
+        if !found.row.has(PATH) || found.row.effect == Effect::Output {
             return operand;
         }
         let is_output =
@@ -222,8 +232,7 @@ impl<'a> Call<'a> {
     }
 
     fn rewrite(&mut self, path: &OsStr) -> Option<OsString> {
-        let relative =
-            base_dir::relative(Path::new(path), self.context.base_dir, self.context.cwd)?;
+        let relative = self.base.relative(Path::new(path))?;
         self.rewritten = true;
         Some(relative.into_os_string())
     }
@@ -375,6 +384,13 @@ impl<'a> Call<'a> {
 fn names_a_file(operand: &[u8]) -> bool {
     let value = operand.iter().position(|&byte| byte == b'=').map_or(&[][..], |at| &operand[at..]);
     value.contains(&b'/') || value.contains(&b'.')
+}
+
+/// Whether the option says the same where its operand is a word of its own. What the object may
+/// record of it would differ for other options.
+fn is_also_separate(found: &Match, role: Role) -> bool {
+    found.row.shape == Shape::JoinedOrSeparate
+        && matches!(role, Role::Search | Role::Macro | Role::ForcedInclude)
 }
 
 impl Call<'_> {

@@ -7,6 +7,7 @@ fn context<'a>(family: Family, cwd: &'a Path) -> Context<'a> {
         family,
         version_major: 14,
         cwd,
+        apparent_cwd: None,
         base_dir: Path::new(""),
         ignore_options: &[],
         sloppiness: Sloppiness::default(),
@@ -53,7 +54,7 @@ fn an_ordinary_call_is_understood() {
     let depfile = call.depfile.as_ref().unwrap();
     assert_eq!(depfile.path, Path::new("dep/x.d"));
     assert!(depfile.system_headers && depfile.has_explicit_target);
-    assert_eq!(key(&call), "-DX=1 -I inc -O2 -Wall -fPIC -MD -MT x.o -c");
+    assert_eq!(key(&call), "-D X=1 -I inc -O2 -Wall -fPIC -MD -MT x.o -c");
     assert!(!call.debug_info && !call.uses_working_directory && !call.native);
     assert!(!call.needs_only_tokens, "-Wall");
     assert!(call.remote && !call.rewritten && !call.records_command_line);
@@ -296,7 +297,7 @@ fn ignored_options_do_not_count() {
     let ignored = ["-fmystery*".to_owned(), "-DDATE".to_owned()];
     let context = Context { ignore_options: &ignored, ..context(Family::Gcc, Path::new("/")) };
     let call = Invocation::parse(&words("-fmystery=1 -DDATE -DX -c x.c"), &context).unwrap();
-    assert_eq!(key(&call), "-DX -c");
+    assert_eq!(key(&call), "-D X -c");
     assert!(!call.remote);
 }
 
@@ -333,11 +334,47 @@ fn base_dir_makes_paths_relative_everywhere() {
     assert!(call.rewritten);
     assert_eq!(
         text(&call.compile_arguments()),
-        format!("-I../inc -isystem ../inc -I/usr/include -D{at} -c ../src/x.c -o x.o -MD -MF x.d")
+        format!(
+            "-MQ {at}/build/x.o -I../inc -isystem ../inc -I/usr/include -D{at} -c ../src/x.c \
+             -o x.o -MD -MF x.d"
+        )
     );
     assert_eq!(call.source, Path::new("../src/x.c"));
     assert_eq!(call.output.as_deref(), Some(Path::new("x.o")));
-    assert_eq!(call.depfile.unwrap().path, Path::new("x.d"));
+    let depfile = call.depfile.as_ref().unwrap();
+    assert_eq!(depfile.path, Path::new("x.d"));
+    // make knows the object by the call's own name.
+    let (own, stored) = (format!("{at}/build/x.o: ../src/x.c\n"), b"x.o: ../src/x.c\n");
+    let rule = |rule: &[u8], way| call.own_rule(rule, Family::Gcc, way);
+    assert_eq!(rule(own.as_bytes(), Way::ToStore).as_deref(), Some(&stored[..]));
+    assert_eq!(rule(stored, Way::ToCaller), Some(own.into_bytes()));
+    assert_eq!(rule(b"y.o: ../src/x.c\n", Way::ToCaller), None);
+    // Without a rule that names it, or with a target of its own, nothing is to be translated.
+    for more in ["", " -MD -MT t"] {
+        let given = words(&format!("-c {at}/src/x.c -o{at}/build/x.o{more}"));
+        let call = Invocation::parse(&given, &context).unwrap();
+        assert_eq!(call.output.as_deref(), Some(Path::new("x.o")));
+        assert!(call.depfile.is_none_or(|depfile| depfile.own_target.is_none()));
+        assert!(text(&call.arguments[2].words).starts_with("-ox.o"));
+    }
+    // A name that a rule spells in some other way stays as it is.
+    let given = format!("-c {at}/src/x.c -o {at}/build/$x.o -MD");
+    let call = Invocation::parse(&words(&given), &context).unwrap();
+    assert_eq!(call.output, Some(root.join("build/$x.o")));
+}
+
+#[test]
+fn an_operand_counts_the_same_in_the_word_and_after_it() {
+    let same = |one: &str, other: &str| {
+        assert_eq!(key(&gcc(one)), key(&gcc(other)));
+        assert_ne!(text(&gcc(one).compile_arguments()), text(&gcc(other).compile_arguments()));
+    };
+    same("-Iinc -c x.c", "-I inc -c x.c");
+    same("-DX=1 -UY -c x.c", "-D X=1 -U Y -c x.c");
+    same("-isystem/i -includea.h -c x.c", "-isystem /i -include a.h -c x.c");
+    // The command line is in the object.
+    let recorded = |text: &str| key(&gcc(&format!("-frecord-gcc-switches {text} -c x.c")));
+    assert_ne!(recorded("-Iinc"), recorded("-I inc"));
 }
 
 const POOL: &[&str] = &[

@@ -1,6 +1,6 @@
 //! A stored result on its way: unpacked beside its targets, by several threads, and renamed when whole.
 
-use super::{OutputFile, Temporary};
+use super::{OutputFile, Temporary, Whole};
 use crate::entry::{Damage, PartKind, Piece, Stored, Unpacker};
 use crate::file_memo::WorkingDirectory;
 use std::fs::File;
@@ -9,11 +9,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The files of one result. Until [`Delivery::finish`] nothing of them is to be seen but temporary
-/// names, and those go when it is dropped.
+/// The files of one result. Until [`Whole::publish`] nothing of them is to be seen but temporary
+/// names, if any, and those go when it is dropped.
 pub struct Delivery {
-    temporaries: Vec<Temporary>,
+    temporaries: Vec<(PartKind, Temporary)>,
     work: Arc<Work>,
+    /// What is written in place of a stored part.
+    replaced: Option<(PartKind, Vec<u8>)>,
 }
 
 /// What is to be unpacked and written.
@@ -50,20 +52,26 @@ impl Delivery {
         let mut jobs = Vec::new();
         for output in files {
             let Some(part) = stored.part(output.kind) else { continue };
-            let (temporary, file) = Temporary::create(here, &output.path, output.mode)?;
-            temporaries.push(temporary);
-            let file = Arc::new(file);
+            let temporary = Temporary::create(here, output)?;
+            let file = Arc::clone(&temporary.file);
+            temporaries.push((output.kind, temporary));
             let pieces = part.pieces()?.into_iter();
             jobs.extend(pieces.map(|piece| Job { kind: output.kind, piece, file: file.clone() }));
         }
         let progress = Mutex::new(Progress { unfinished: jobs.len(), awaited: false, error: None });
         let (next, done) = (AtomicUsize::new(0), Condvar::new());
-        Ok(Delivery { temporaries, work: Arc::new(Work { stored, jobs, next, progress, done }) })
+        let work = Arc::new(Work { stored, jobs, next, progress, done });
+        Ok(Delivery { temporaries, work, replaced: None })
     }
 
     /// The result.
     pub fn stored(&self) -> &Stored {
         &self.work.stored
+    }
+
+    /// Delivers these bytes as one part, in place of those that are stored.
+    pub fn replace(&mut self, kind: PartKind, bytes: Vec<u8>) {
+        self.replaced = Some((kind, bytes));
     }
 
     /// For threads that may help.
@@ -77,8 +85,8 @@ impl Delivery {
         (self.work.jobs.len() >= JOBS_MIN).then(|| self.work())
     }
 
-    /// Does what nobody else does, waits for the others, and puts the files in their places.
-    pub fn finish(self) -> io::Result<()> {
+    /// Does what nobody else does, and waits for the others.
+    pub fn finish(self) -> io::Result<Whole> {
         self.work.run();
         let mut progress = self.work.lock();
         while progress.unfinished > 0 {
@@ -89,7 +97,13 @@ impl Delivery {
             return Err(error);
         }
         drop(progress);
-        self.temporaries.into_iter().try_for_each(Temporary::rename)
+        if let Some((kind, bytes)) = &self.replaced {
+            for (_, temporary) in self.temporaries.iter().filter(|(of, _)| of == kind) {
+                temporary.file.set_len(0)?;
+                temporary.file.write_all_at(bytes, 0)?;
+            }
+        }
+        Whole::close(self.temporaries.into_iter().map(|(_, temporary)| temporary).collect())
     }
 }
 

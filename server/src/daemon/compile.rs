@@ -11,7 +11,7 @@ use super::remember::{self, Judged};
 use super::start::Start;
 use super::text::{self, Text};
 use super::unit::{Call, Unit};
-use super::{Cache, Daemon, verify};
+use super::{Cache, Daemon, changes, publish, verify};
 use crate::in_flight::{Ticket, Turn};
 use crate::launcher_protocol::{Run, ToLauncher, descriptor_mark};
 use cache::entry::PartKind;
@@ -75,7 +75,23 @@ fn steps(
     }
     // 1. What does the command mean, and which compiler is it?
     let mut unit = Unit::understand(daemon, conversation, call, config)?;
+    unit.claim = daemon.writers.claim(&unit.here, &unit.outputs);
+    let served = serve_unit(daemon, conversation, cache, &mut unit);
+    match &served {
+        Ok(_) => publish::remove_leftovers(daemon, &unit),
+        Err(Stop::Uncacheable(_)) => unit.claim.leave(),
+        Err(_) => {}
+    }
+    served
+}
 
+fn serve_unit(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Arc<Cache>,
+    unit: &mut Unit,
+) -> Result<Served, Stop> {
+    let config = unit.config;
     // 2. Are the source and all that it read, and all that it missed, as they were?
     let mut known = Known::default();
     let mut ticket = None;
@@ -84,31 +100,25 @@ fn steps(
         cache.counts.add(Counter::Recache);
     } else {
         known = {
-            let (first, found) = lookup::direct(daemon, cache, &unit);
+            let (first, found) = lookup::direct(daemon, cache, unit);
             if let Some(found) = found {
-                return serve_hit(
-                    daemon,
-                    conversation,
-                    cache,
-                    &unit,
-                    found,
-                    Counter::DirectCacheHit,
-                );
+                let counter = Counter::DirectCacheHit;
+                return serve_hit(conversation, cache, unit, found, counter);
             }
             first
         };
         unit.progress = daemon.active.enter(&unit.invocation.source);
         // 3. Is somebody already compiling it?
-        let differs = |begun| known.changed_since(&unit, begun);
+        let differs = |begun| known.changed_since(unit, begun);
         match daemon.in_flight.join(unit.task(), conversation, differs)? {
             Turn::First(taken) => ticket = Some(taken),
             Turn::LookAgain | Turn::Alone => {}
         }
         // Whoever compiled it before we had the ticket may just be done.
-        let (second, found) = lookup::direct(daemon, cache, &unit);
+        let (second, found) = lookup::direct(daemon, cache, unit);
         if let Some(found) = found {
             drop(ticket);
-            return serve_hit(daemon, conversation, cache, &unit, found, Counter::DirectCacheHit);
+            return serve_hit(conversation, cache, unit, found, Counter::DirectCacheHit);
         }
         known = if second.is_seen { second } else { known };
         cache.counts.add(Counter::DirectCacheMiss);
@@ -117,19 +127,21 @@ fn steps(
     if let Err(error) = cache.store.make_folder() {
         tracing::debug!("{error}");
     }
+    let search = remember::search_path(daemon, conversation, unit)?;
+    unit.newest_input = changes::newest_input(unit, &known, search.as_deref());
 
     // 4. Has this text been compiled before?
     let mut text = None;
-    let silent = is_silent(&unit);
-    let may_leave = elsewhere::may_leave(daemon, &unit);
-    if wants_text(&unit, &known) || silent && !may_leave {
-        let preprocessed = text::preprocess(daemon, conversation, cache, &unit)?;
+    let silent = is_silent(unit);
+    let may_leave = elsewhere::may_leave(daemon, unit);
+    if wants_text(unit, &known) || silent && !may_leave {
+        let preprocessed = text::preprocess(daemon, conversation, cache, unit)?;
         if !config.recache {
-            let load = |key| lookup::load_result(daemon, cache, &unit, key);
+            let load = |key| lookup::load_result(daemon, cache, unit, key);
             let keys = [preprocessed.key, preprocessed.exact_key];
             let load = |key| Some((key, load(key)?));
             if let Some(found) = keys.into_iter().flatten().find_map(load) {
-                return serve_text_hit(daemon, conversation, cache, &unit, &preprocessed, found);
+                return serve_text_hit(daemon, conversation, cache, unit, &preprocessed, found);
             }
             cache.counts.add(Counter::PreprocessedCacheMiss);
         }
@@ -137,10 +149,9 @@ fn steps(
     }
 
     // 5. Compile, on a host of the cluster where that gives the same, else here.
-    let search = remember::search_path(daemon, conversation, &unit)?;
     let place = match may_leave {
         true => {
-            elsewhere::compile(daemon, conversation, cache, &unit, text.as_mut(), search.clone())?
+            elsewhere::compile(daemon, conversation, cache, unit, text.as_mut(), search.clone())?
         }
         false => Elsewhere::Here(Instead::default()),
     };
@@ -152,17 +163,17 @@ fn steps(
         Elsewhere::Here(mut instead) => {
             let listed = instead.listed.take();
             if silent && text.is_none() && listed.is_none() {
-                text = Some(text::preprocess(daemon, conversation, cache, &unit)?);
+                text = Some(text::preprocess(daemon, conversation, cache, unit)?);
             }
-            let writer = daemon.writers.begin(&unit.here, &unit.outputs);
-            let start = Start::after(&unit.source.stamp);
-            let mut captured = run_compiler(daemon, conversation, cache, &unit, &mut instead)?;
+            let writer = unit.claim.begin();
+            let start = Start::before(unit);
+            let mut captured = run_compiler(daemon, conversation, cache, unit, &mut instead)?;
             if !captured.succeeded() {
                 return Err(end_failed(conversation, &mut captured));
             }
             instead.succeeded(daemon);
             // All that the build may change as soon as the launcher is released.
-            let collected = Compiled::collect(&unit, &mut captured, start, search, listed);
+            let collected = Compiled::collect(unit, &mut captured, start, search, listed);
             let compiled = collected.and_then(|compiled| match writer.is_alone() {
                 true => Ok(compiled),
                 false => Err(Uncacheable::new(Counter::BadOutputFile, "written by two at once")),
@@ -173,19 +184,19 @@ fn steps(
 
     // 6. Remember: judge before the launcher is released, store afterwards.
     unit.progress.at(Stage::Storing);
-    let mut judged = judge(daemon, &unit, &compiled, text.as_ref());
+    let mut judged = judge(daemon, unit, &compiled, text.as_ref());
     if let Judged::ByText(needs) = &judged
         && text.is_none()
     {
         let is_final = needs.is_final;
-        text = text::preprocess(daemon, conversation, cache, &unit).ok();
+        text = text::preprocess(daemon, conversation, cache, unit).ok();
         if !is_final {
-            judged = judge(daemon, &unit, &compiled, text.as_ref());
+            judged = judge(daemon, unit, &compiled, text.as_ref());
         }
     }
     let finishing = daemon.finishing.begin();
     let released = conversation.send(&ending);
-    finish(cache, &unit, known, text, compiled, judged, ticket);
+    finish(cache, unit, known, text, compiled, judged, ticket);
     drop(finishing);
     released?;
     Ok(Served::Compiled)
@@ -233,22 +244,19 @@ fn is_silent(unit: &Unit) -> bool {
 }
 
 fn serve_hit(
-    daemon: &Daemon,
     conversation: &mut Conversation,
     cache: &Cache,
     unit: &Unit,
     found: Found,
     counter: Counter,
 ) -> Result<Served, Stop> {
-    let writer = daemon.writers.begin(&unit.here, &unit.outputs);
-    let delivered = found.and_then(|delivery| {
+    let ready = found.and_then(|mut delivery| {
         let remarks = lookup::remarks(delivery.stored())?;
-        delivery.finish().map(|()| remarks)
+        publish::own_rule(unit, &mut delivery)?;
+        Ok((delivery.finish()?, remarks))
     });
-    drop(writer);
-    let remarks = delivered.map_err(|error| {
-        Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
-    })?;
+    let (whole, remarks) = ready.map_err(publish::not_delivered)?;
+    publish::publish(conversation, unit, whole)?;
     cache.counts.add(counter);
     cache.counts.add_time_saved(remarks.compile_time);
     conversation.send(&ToLauncher::Finished {
@@ -274,8 +282,7 @@ fn serve_text_hit(
     (key, found): (Digest, Found),
 ) -> Result<Served, Stop> {
     let search = remember::search_path(daemon, conversation, unit)?;
-    let served =
-        serve_hit(daemon, conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
+    let served = serve_hit(conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
     if !unit.config.read_only {
         remember::link(daemon, cache, unit, text, key, &search);
     }

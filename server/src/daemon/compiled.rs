@@ -7,8 +7,9 @@ use crate::launcher_protocol::PRINTED_BYTES_MAX;
 use cache::depfile;
 use cache::entry::{Part, PartKind};
 use cache::facts::Maker;
+use cache::invocation::Way;
 use cache::outcome::{Counter, Uncacheable};
-use cache::outputs::{Written, read_written};
+use cache::outputs::{OutputFile, Written, read_written};
 use cache::search::SearchPath;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,8 +53,10 @@ impl Compiled {
     ) -> Result<Compiled, Uncacheable> {
         let mut parts = Vec::new();
         for output in unit.outputs.iter() {
-            match read_written(&unit.here, &output.path, start.stamp_clock) {
-                Written::Bytes(bytes) => parts.push(Part { kind: output.kind, bytes }),
+            match read_written(&unit.here, &output.path, |stamp| start.is_after(stamp)) {
+                Written::Bytes(bytes) => {
+                    parts.push(Part { kind: output.kind, bytes: for_store(unit, output, bytes)? });
+                }
                 Written::Nothing => return Err(Counter::CompilerProducedNoOutput.into()),
                 Written::Unfit => {
                     let path = output.path.to_string_lossy();
@@ -100,6 +103,15 @@ impl Compiled {
 /// rcache's own fault.
 pub fn internal(detail: &str) -> Uncacheable {
     Uncacheable::new(Counter::InternalError, detail)
+}
+
+/// A rule is stored as `base_dir` names its target: other callers of the same unit name it so.
+fn for_store(unit: &Unit, output: &OutputFile, bytes: Vec<u8>) -> Result<Vec<u8>, Uncacheable> {
+    if output.kind != PartKind::Depfile {
+        return Ok(bytes);
+    }
+    let rule = unit.own_rule(&bytes, Way::ToStore);
+    rule.ok_or_else(|| internal("unexpected target in the dependency output"))
 }
 
 fn dependencies(

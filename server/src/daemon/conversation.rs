@@ -119,6 +119,14 @@ impl Conversation {
         self.stream.write_all(&message.encode())
     }
 
+    /// Whether the launcher has ended: it was stopped, since it never goes before it is released.
+    pub fn is_gone(&self) -> bool {
+        let mut descriptors = [PollFd::new(&self.stream, PollFlags::empty())];
+        let ready = poll(&mut descriptors, Some(&Timespec::default()));
+        let ends = PollFlags::HUP | PollFlags::ERR;
+        ready.is_ok_and(|_| descriptors[0].revents().intersects(ends))
+    }
+
     /// Lets the launcher run a program. `extras` more files can be written by it, under the paths
     /// that stand for their marks.
     pub fn run(&mut self, order: Run, extras: usize) -> io::Result<Captured> {

@@ -8,7 +8,7 @@ use super::sendable::{self, Sendable, StaysHere};
 use super::text::Text;
 use super::toolchain::{Here, Toolchain, Trials};
 use super::unit::Unit;
-use super::{Cache, Daemon, lock};
+use super::{Cache, Daemon, lock, publish};
 use crate::compilers::wire_identity;
 use crate::launcher_protocol::PRINTED_BYTES_MAX;
 use crate::party::{Party, Process};
@@ -17,8 +17,7 @@ use cache::facts::Maker;
 use cache::hasher::{Digest, KeyHasher, KeySink};
 use cache::invocation::{Family, Phase};
 use cache::object;
-use cache::outcome::{Counter, Uncacheable};
-use cache::outputs;
+use cache::outcome::Counter;
 use cache::search::SearchPath;
 use config::host_list::Host;
 use remote::fleet::{Order, Origin, Outcome, Slot};
@@ -179,7 +178,7 @@ pub fn compile<'d>(
             Ok(here(None, doubt, sendable))
         }
         Outcome::Replied(reply, _) => {
-            let compiled = accept(daemon, unit, reply, sendable, search, started)?;
+            let compiled = accept(customer.conversation, unit, reply, sendable, search, started)?;
             cache.counts.add(Counter::RemoteCompile);
             cache.counts.add_compile_time(compiled.wall);
             Ok(Elsewhere::Compiled(compiled))
@@ -208,7 +207,7 @@ fn is_acceptable(unit: &Unit, reply: &Reply) -> bool {
 
 /// Puts the files in their places.
 fn accept(
-    daemon: &Daemon,
+    conversation: &Conversation,
     unit: &Unit,
     reply: Reply,
     sendable: Sendable,
@@ -221,11 +220,8 @@ fn accept(
         parts.push(Part { kind: PartKind::Stderr, bytes: reply.stderr });
     }
     let entry = Entry { parts };
-    let writer = daemon.writers.begin(&unit.here, &unit.outputs);
-    outputs::deliver(&unit.here, &entry, &unit.outputs).map_err(|error| {
-        Stop::Uncacheable(Uncacheable::new(Counter::BadOutputFile, error.to_string()))
-    })?;
-    drop(writer);
+    let whole = publish::prepare(unit, &entry).map_err(publish::not_delivered)?;
+    publish::publish(conversation, unit, whole)?;
     Ok(Compiled {
         parts: entry.parts,
         wall: started.elapsed(),

@@ -7,6 +7,7 @@ mod assembled;
 mod bookkeeping;
 mod caches;
 mod ceiling;
+mod changes;
 mod compile;
 mod compiled;
 mod compilers;
@@ -20,6 +21,7 @@ mod helpers;
 mod hosts;
 mod local_slots;
 mod lookup;
+mod publish;
 mod remember;
 mod sendable;
 mod serve;
@@ -68,7 +70,9 @@ pub struct Daemon {
     /// Compiles that others wait for.
     in_flight: InFlight,
     /// Outputs that are being written.
-    writers: Writers,
+    writers: Arc<Writers>,
+    /// Where leftovers were looked for.
+    searched: publish::Searched,
     /// Results that are being stored after their launchers were released.
     finishing: Finishing,
     /// Threads that unpack results along with those that serve the calls.

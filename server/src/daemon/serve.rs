@@ -75,6 +75,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
         active: Default::default(),
         in_flight: Default::default(),
         writers: Default::default(),
+        searched: Default::default(),
         finishing: Default::default(),
         helpers: Helpers::start(),
         slots: Default::default(),

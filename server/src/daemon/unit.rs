@@ -5,6 +5,7 @@ use super::active::Progress;
 use super::compilers::{Asker, Prober, Stop, driver_name};
 use super::descriptors;
 use super::start::Start;
+use super::writers::Claim;
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{
@@ -12,10 +13,10 @@ use cache::file_memo::{
     is_regular, is_spelled_privately,
 };
 use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
-use cache::invocation::{Argument, Context, Family, Invocation, Phase, Role, Sloppiness};
+use cache::invocation::{Argument, Context, Family, Invocation, Phase, Role, Sloppiness, Way};
 use cache::key::{self, Inputs};
 use cache::outcome::{Counter, Uncacheable};
-use cache::outputs::{Manner, OutputFile, has_default_permissions, mode_after};
+use cache::outputs::{Manner, OutputFile, access_after, has_default_permissions};
 use cache::scan::{Scan, scan_definition};
 use cache::{entry::PartKind, environment};
 use config::{CompilerCheck, Config, Environment};
@@ -85,8 +86,12 @@ pub struct Unit<'c> {
     pub key: Digest,
     /// What a wrapper around the compiler makes of the options, where there is one.
     pub command: Option<Digest>,
+    /// When the latest of its inputs that were changed just now was changed; 0 where that is not known.
+    pub newest_input: i128,
     /// How far it is, where others may see it.
     pub progress: Progress,
+    /// Its outputs, where it is to write them.
+    pub claim: Claim,
     identity: Vec<u8>,
     key_environment: Vec<(&'static str, &'c [u8])>,
     working_directories: Vec<&'c Path>,
@@ -143,8 +148,10 @@ impl<'c> Unit<'c> {
             definitions,
             look,
             key: Digest::of(&[]),
+            newest_input: 0,
             progress: Progress::default(),
             command,
+            claim: Claim::default(),
             identity,
             key_environment,
             working_directories,
@@ -207,7 +214,18 @@ impl<'c> Unit<'c> {
     pub fn means_the_same(&self) -> bool {
         let is_response_file = |word: &OsString| word.as_bytes().starts_with(b"@");
         !self.call.arguments.iter().any(is_response_file)
-            || parse(self.call, self.config, &self.compiler).as_ref() == Ok(&self.invocation)
+            || parse(self.call, self.config, &self.compiler, &self.here).as_ref()
+                == Ok(&self.invocation)
+    }
+
+    /// [`Invocation::own_rule`] in the manner of its compiler.
+    pub fn own_rule(&self, rule: &[u8], way: Way) -> Option<Vec<u8>> {
+        self.invocation.own_rule(rule, self.compiler.banner.family, way)
+    }
+
+    /// Whether the rule that is stored is another than this call's.
+    pub fn has_own_rule(&self) -> bool {
+        self.invocation.depfile.as_ref().is_some_and(|depfile| depfile.own_target.is_some())
     }
 
     /// The working directory as gcc and clang name it in debug information; `None` where only the
@@ -307,7 +325,7 @@ fn identify(
     asker: &mut Asker,
 ) -> Result<(Invocation, Arc<Compiler>), Stop> {
     let driver = daemon.compilers.introduce(&call.compiler, asker)?;
-    let invocation = parse(call, config, &driver).map_err(Stop::Uncacheable)?;
+    let invocation = parse(call, config, &driver, asker.here).map_err(Stop::Uncacheable)?;
     let mut arguments = invocation.target_arguments();
     arguments.extend(["-x".into(), invocation.language.name().into()]);
     let compiler = daemon.compilers.identify(&call.compiler, arguments, asker)?;
@@ -330,12 +348,20 @@ fn command_behind(
     Ok(daemon.compilers.command_behind(&call.compiler, compiler, words, asker)?)
 }
 
-fn parse(call: &Call, config: &Config, driver: &Compiler) -> Result<Invocation, Uncacheable> {
+fn parse(
+    call: &Call,
+    config: &Config,
+    driver: &Compiler,
+    here: &WorkingDirectory,
+) -> Result<Invocation, Uncacheable> {
     let name = driver_name(&call.compiler).as_bytes();
+    let relative_names = !config.base_dir.as_os_str().is_empty();
+    let apparent_cwd = relative_names.then(|| apparent_directory(call, here)).flatten();
     let context = Context {
         family: driver.banner.family,
         version_major: driver.banner.version_major,
         cwd: &call.caller.working_directory,
+        apparent_cwd,
         base_dir: &config.base_dir,
         ignore_options: &config.ignore_options,
         sloppiness: Sloppiness {
@@ -367,8 +393,8 @@ fn outputs(
             }
             judged = Some(folder);
             let manner = manner(kind, invocation, family);
-            match mode_after(here, path, umask, manner) {
-                Some(mode) => Ok(OutputFile { kind, path: path.clone(), mode }),
+            match access_after(here, path, umask, manner) {
+                Some((mode, group)) => Ok(OutputFile { kind, path: path.clone(), mode, group }),
                 None => Err(refuse(Counter::BadOutputFile, path.to_string_lossy())),
             }
         })

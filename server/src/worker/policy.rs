@@ -206,6 +206,7 @@ fn understand<'w>(
         family: facts.family,
         version_major: facts.version_major,
         cwd: Path::new("/"),
+        apparent_cwd: None,
         base_dir: Path::new(""),
         ignore_options: &[],
         sloppiness: Sloppiness::default(),

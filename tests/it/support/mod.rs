@@ -6,6 +6,7 @@ mod call;
 mod container;
 mod distccd;
 mod fake_host;
+mod fuse;
 mod golden;
 mod noting;
 mod processes;
@@ -23,6 +24,7 @@ pub use call::Call;
 pub use container::{Container, docker, worker_image};
 pub use distccd::{DeadPort, Distccd};
 pub use fake_host::{Exchange, FakeHost};
+pub use fuse::Share;
 pub use golden::{Trap, check, same_as_compiler};
 pub use noting::NotingCompiler;
 pub use processes::{

@@ -1,11 +1,13 @@
 //! The decisions that need all words: source, phase, outputs, and which names count.
 
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::super::language::{self, Told};
 use super::super::{Argument, Depfile, Invocation, KeyPart, Language, Role, names};
 use super::Call;
+use crate::depfile;
 use crate::entry::PartKind;
 use crate::options::{Family, LOCAL, OUTPUT_NAME, POSITION, Phase, RECORD};
 use crate::outcome::{Counter, Uncacheable};
@@ -22,8 +24,12 @@ impl Call<'_> {
         let phase = self.decide_phase(&source)?;
         let language = self.decide_refusals(language)?;
         self.check_language(language, phase)?;
+        let own_output = self.rewrite_output(language);
         let mut output = self.decide_output(&source, phase)?;
-        let depfile = self.decide_depfile(output.as_deref(), language, phase)?;
+        let mut depfile = self.decide_depfile(output.as_deref(), language, phase)?;
+        if let Some(depfile) = &mut depfile {
+            depfile.own_target = own_output.filter(|_| depfile.target_is_output);
+        }
         let mut side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
         side_outputs.extend(self.decide_listing(phase)?);
         let discards_output = output.take_if(|output| is_null(output)).is_some();
@@ -151,6 +157,31 @@ impl Call<'_> {
         Err(Uncacheable::new(Counter::UnsupportedCompilerOption, culprit))
     }
 
+    /// `base_dir` for the operand of `-o`; the operand as it was, where it has changed. Where a
+    /// rule's target is to be this name, but cannot be put into a rule, it stays.
+    fn rewrite_output(&mut self, language: Language) -> Option<OsString> {
+        let [given] = &self.outputs[..] else { return None };
+        let given = given.clone().into_os_string();
+        let relative = self.base.relative(Path::new(&given))?;
+        let writes_rule = language.is_preprocessed_by_the_compiler()
+            && (self.depfile.all_headers
+                || self.depfile.user_headers
+                || self.depfile.through_preprocessor.is_some())
+            && !self.depfile.target;
+        let plain = |name: &OsStr| depfile::is_plain(name.as_bytes());
+        let records = self.traits & RECORD != 0;
+        if writes_rule && (records || !plain(&given) || !plain(relative.as_os_str())) {
+            return None;
+        }
+        let named = self.arguments.iter_mut().find(|argument| argument.role == Role::Output)?;
+        let word = named.words.last_mut()?;
+        let option = word.as_bytes().strip_suffix(given.as_bytes())?.to_owned();
+        *word = OsString::from_vec([&option, relative.as_os_str().as_bytes()].concat());
+        self.outputs = vec![relative];
+        self.rewritten = true;
+        Some(given)
+    }
+
     fn decide_output(&self, source: &Path, phase: Phase) -> Result<Option<PathBuf>, Uncacheable> {
         match &self.outputs[..] {
             [] if phase == Phase::SyntaxOnly => Ok(None),
@@ -205,6 +236,7 @@ impl Call<'_> {
             system_headers,
             has_explicit_target: words.target,
             target_is_output: !(words.target || handed_on),
+            own_target: None,
         }))
     }
 

@@ -397,6 +397,7 @@ proptest! {
                 family: facts.family,
                 version_major: facts.version_major,
                 cwd: Path::new("/"),
+                apparent_cwd: None,
                 base_dir: Path::new(""),
                 ignore_options: &[],
                 sloppiness: Sloppiness::default(),
