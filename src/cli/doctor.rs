@@ -28,6 +28,8 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     findings.push(checks::daemon(status.clone()));
     findings.extend(checks::other_daemons(&server::client::others().unwrap_or_default()));
     findings.extend(checks::cache_folder(&loaded.config));
+    findings.extend(checks::owners(&loaded.config, user));
+    findings.extend(checks::working_folder(Path::new(".")));
     let stats = server::client::ask(json!({ "command": "stats" }), true);
     let stats = stats.map_err(|error| describe(&error));
     findings.extend(checks::verification(&loaded.config, stats.as_ref().ok()));

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::ownership::{is_trusted, secure};
 use crate::entry::{ENTRY_SIZE_BYTES_MAX, HEADER_SIZE_BYTES_MAX};
 use crate::hasher::Digest;
+use crate::outputs;
 
 /// The folders that `store/` is split into, one for each first byte of a key.
 pub(super) const SHARDS: u16 = 256;
@@ -21,8 +23,19 @@ const CACHEDIR_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n";
 const FOLDER_MODE: u32 = 0o700;
 pub(super) const FILE_MODE: u32 = 0o600;
 
+/// File systems hand out room in blocks.
+const BLOCK_BYTES: u64 = 4096;
+
+/// What a file of this length takes of a disk.
+pub(super) fn room(length: u64) -> u64 {
+    length.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
+}
+
 /// How bytes get into a file; a test puts a full disk here.
 pub(super) type WriteBytes = fn(&mut File, &[u8]) -> io::Result<()>;
+
+/// How a file is closed; a test puts a server without room here.
+pub(super) type Close = fn(File) -> io::Result<()>;
 
 /// The blob folders below one cache folder.
 pub(super) struct Blobs {
@@ -32,6 +45,7 @@ pub(super) struct Blobs {
     opened_nanoseconds: u128,
     names_given: AtomicU64,
     pub write_bytes: WriteBytes,
+    pub close: Close,
 }
 
 /// A blob as it was read, and what tells whether the file under its name is still that one.
@@ -80,6 +94,7 @@ impl Blobs {
             opened_nanoseconds: since_epoch.as_nanos(),
             names_given: AtomicU64::new(0),
             write_bytes: |file, bytes| file.write_all(bytes),
+            close: |file| outputs::close(file.into_raw_fd()),
         }
     }
 
@@ -177,10 +192,10 @@ impl Blobs {
         Ok((bytes, metadata))
     }
 
-    /// The length in bytes of the blob under a key, if there is one.
-    pub fn length(&self, key: Digest) -> Option<u64> {
+    /// The bytes that the blob under a key takes, if there is one.
+    pub fn room(&self, key: Digest) -> Option<u64> {
         let metadata = fs::symlink_metadata(self.path(key)).ok()?;
-        metadata.is_file().then_some(metadata.len())
+        metadata.is_file().then(|| room(metadata.len()))
     }
 
     /// Writes bytes where nobody looks for them yet.
@@ -194,6 +209,8 @@ impl Blobs {
             created => created?,
         };
         (self.write_bytes)(&mut file, bytes)?;
+        // Some file systems say only now that there is no room.
+        (self.close)(file)?;
         Ok(temporary)
     }
 
@@ -218,7 +235,7 @@ impl Blobs {
         }
     }
 
-    /// Removes a blob unless another has taken its place since it was read; its length in bytes
+    /// Removes a blob unless another has taken its place since it was read; the bytes that it took
     /// if it was removed.
     pub fn remove_found(&self, key: Digest, found: &Found) -> Option<u64> {
         let path = self.path(key);
@@ -226,13 +243,13 @@ impl Blobs {
         if (metadata.dev(), metadata.ino()) != found.identity {
             return None;
         }
-        fs::remove_file(&path).ok().map(|()| metadata.len())
+        fs::remove_file(&path).ok().map(|()| room(metadata.len()))
     }
 
-    /// The blobs below `store/` whose first byte is `shard`, in order, with their lengths in bytes.
+    /// The blobs below `store/` whose first byte is `shard`, in order, with the bytes that they take.
     pub fn blobs_of_shard(&self, shard: u8) -> io::Result<Vec<(Digest, u64)>> {
         let keys = self.keys_of_shard(shard)?;
-        Ok(keys.into_iter().filter_map(|key| Some((key, self.length(key)?))).collect())
+        Ok(keys.into_iter().filter_map(|key| Some((key, self.room(key)?))).collect())
     }
 
     /// The keys below `store/` whose first byte is `shard`, in order.

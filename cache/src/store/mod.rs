@@ -58,6 +58,8 @@ const USERS_FILE: &str = "users.lock";
 const EVICT_STEP: usize = 256;
 /// Blobs that cannot be removed before eviction gives up.
 const EVICT_FAILURES_MAX: usize = 1_000;
+/// On a full disk the index needs room, too.
+const ROOM_BESIDES_BYTES: u64 = 64 << 10;
 
 /// The cached entries below one folder, for use by many threads.
 pub struct Store {
@@ -198,6 +200,10 @@ impl std::error::Error for StoreError {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
 impl Store {
     /// Opens the store below a cache folder, which is made if it is missing. The time does not
     /// depend on how much is stored.
@@ -310,7 +316,7 @@ impl Store {
 
     /// Whether there is a blob under a key, which may yet turn out to be damaged.
     pub fn contains(&self, key: Digest) -> bool {
-        self.blobs.length(key).is_some()
+        self.blobs.room(key).is_some()
     }
 
     /// Stores an entry in place of what the key had. It is visible whole or not at all.
@@ -323,16 +329,23 @@ impl Store {
             return Err(StoreError::TooLarge);
         }
         let failed = |path: PathBuf| move |source| StoreError::File { path, source };
-        let temporary = self.blobs.write_temporary(&blob).map_err(failed(self.blobs.temp()))?;
+        let temporary = match self.blobs.write_temporary(&blob) {
+            Err(error) if is_full(&error) => {
+                self.make_room(blob.len() as u64);
+                self.blobs.write_temporary(&blob)
+            }
+            written => written,
+        };
+        let temporary = temporary.map_err(failed(self.blobs.temp()))?;
         let saved = Saved {
             kind: options.kind,
-            bytes: blob.len() as u64,
+            bytes: blobs::room(blob.len() as u64),
             compile_time_ms: options.compile_time.as_millis().try_into().unwrap_or(u64::MAX),
             tick: self.tick(),
         };
         // Held, so that the change waits for the index from the moment at which it is visible.
         let mut pending = lock(&self.pending);
-        let replaced_bytes = self.blobs.length(key);
+        let replaced_bytes = self.blobs.room(key);
         self.blobs.publish(key, &temporary).map_err(failed(self.blobs.path(key)))?;
         pending.saved(key, saved, replaced_bytes);
         Ok(())
@@ -399,6 +412,31 @@ impl Store {
             ..Goal::ANYTHING
         };
         self.remove_oldest(goal, false, now)
+    }
+
+    /// Where the disk is full, removes the least recently used entries until a blob of this length has
+    /// room. The index cannot be written then, so that entries that it does not know yet have to go by
+    /// what is in memory.
+    fn make_room(&self, length: u64) {
+        let wanted = 2 * blobs::room(length) + ROOM_BESIDES_BYTES;
+        let before = self.totals().bytes;
+        let goal = Goal { bytes: before.saturating_sub(wanted), ..Goal::ANYTHING };
+        if let Err(error) = self.remove_oldest(goal, true, SystemTime::now()) {
+            tracing::debug!("cannot make room by the index: {error}");
+        }
+        let mut pending = lock(&self.pending);
+        for key in pending.oldest_saved() {
+            if pending.totals().bytes <= goal.bytes {
+                break;
+            }
+            if let Some(bytes) = self.blobs.room(key)
+                && self.blobs.remove(key).is_ok()
+            {
+                pending.removed(key, bytes);
+            }
+        }
+        let freed = before.saturating_sub(pending.totals().bytes);
+        tracing::info!("the disk is full: removed {freed} bytes");
     }
 
     /// Removes every entry, at once: what was stored goes out of sight, and [`Store::sweep`]

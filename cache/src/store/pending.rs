@@ -61,6 +61,17 @@ impl Pending {
         }
     }
 
+    /// The entries that were saved and that the index does not know yet, in their order.
+    pub fn oldest_saved(&self) -> Vec<Digest> {
+        let saved = self.changes.iter().filter_map(|(key, change)| match change {
+            Change::Saved(saved) => Some((saved.tick, *key)),
+            Change::Removed => None,
+        });
+        let mut saved: Vec<(u64, Digest)> = saved.collect();
+        saved.sort_unstable();
+        saved.into_iter().map(|(_, key)| key).collect()
+    }
+
     pub fn totals(&self) -> Totals {
         Totals {
             bytes: self.indexed.bytes.saturating_add_signed(self.bytes),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use walkdir::WalkDir;
 
-use super::blobs::{Blobs, SHARDS, TEMP_AGE_MAX};
+use super::blobs::{Blobs, SHARDS, TEMP_AGE_MAX, room};
 use super::index::{Index, Row, Summary, is_damage, to_microseconds};
 use super::{EntryKind, Store, StoreError, lock};
 use crate::entry::{Header, PartKind};
@@ -228,7 +228,7 @@ impl Store {
                 } else {
                     EntryKind::Result
                 },
-                bytes: metadata.len(),
+                bytes: room(metadata.len()),
                 last_use: to_microseconds(metadata.modified().ok()?),
                 compile_time_ms: 0,
             }),
@@ -241,7 +241,7 @@ impl Store {
 
     fn is_lost(&self, key: Digest) -> bool {
         let pending = lock(&self.pending);
-        !pending.changes.contains_key(&key) && self.blobs.length(key).is_none()
+        !pending.changes.contains_key(&key) && self.blobs.room(key).is_none()
     }
 }
 

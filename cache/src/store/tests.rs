@@ -114,7 +114,7 @@ impl Scene {
     fn assert_totals_match_files(&self) {
         let (mut bytes, mut files) = (0, 0);
         self.for_each_key(|key| {
-            bytes += fs::metadata(self.blobs.path(key)).unwrap().len();
+            bytes += blobs::room(fs::metadata(self.blobs.path(key)).unwrap().len());
             let entry = self.load(key).unwrap();
             files += u64::from(entry.part(PartKind::Manifest).is_none());
         });
@@ -407,21 +407,65 @@ fn eviction_spares_what_is_used_or_saved_meanwhile() {
 }
 
 #[test]
-fn a_full_disk_leaves_the_store_as_it_was() {
+fn a_disk_that_cannot_be_written_leaves_the_store_as_it_was() {
     let mut scene = Scene::with_entries(3);
     let before = scene.totals();
     scene.store.as_mut().unwrap().blobs.write_bytes = |file, bytes| {
         file.write_all(&bytes[..bytes.len() / 2])?;
-        Err(ErrorKind::StorageFull.into())
+        Err(ErrorKind::BrokenPipe.into())
     };
     let error = Store::save(&scene, key(1), &entry(9), RESULT).unwrap_err();
     assert!(matches!(&error, StoreError::File { path, source }
-        if source.kind() == ErrorKind::StorageFull && path.ends_with("tmp")));
+        if source.kind() == ErrorKind::BrokenPipe && path.ends_with("tmp")));
     assert!(error.to_string().contains("tmp"));
     assert_eq!(fs::read_dir(scene.path("tmp")).unwrap().count(), 0);
     assert_eq!(scene.present(4), [0, 1, 2]);
     assert_eq!(scene.totals(), before);
     scene.assert_totals_match_files();
+}
+
+#[test]
+fn what_has_no_room_when_it_is_closed_is_not_stored() {
+    let mut scene = Scene::with_entries(3);
+    scene.store.as_mut().unwrap().blobs.close = |_| Err(ErrorKind::BrokenPipe.into());
+    assert!(Store::save(&scene, key(1), &entry(9), RESULT).is_err());
+    assert_eq!(scene.load(key(1)), Some(entry(1)));
+    assert_eq!(fs::read_dir(scene.path("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_full_disk_loses_the_oldest_entries() {
+    use std::sync::atomic::AtomicUsize;
+    static REFUSALS: AtomicUsize = AtomicUsize::new(1);
+    // Those of the index first, then those that it does not know yet.
+    for flushed in [true, false] {
+        let mut scene = match flushed {
+            true => Scene::with_entries(100),
+            false => Scene::new(),
+        };
+        if !flushed {
+            (0..100).for_each(|number| scene.save(number));
+        }
+        REFUSALS.store(1, Ordering::Relaxed);
+        scene.store.as_mut().unwrap().blobs.write_bytes =
+            |file, bytes| match REFUSALS
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+            {
+                Ok(_) => Err(ErrorKind::StorageFull.into()),
+                Err(_) => file.write_all(bytes),
+            };
+        Store::save(&scene, key(200), &entry(200), RESULT).unwrap();
+        assert_eq!(scene.load(key(200)), Some(entry(200)));
+        let left = scene.present(100);
+        assert!(left.len() < 100 && left.len() > 50, "{left:?}");
+        assert_eq!(left.last(), Some(&99));
+        assert_eq!(left[0] as usize, 100 - left.len(), "the oldest are gone: {left:?}");
+        scene.assert_totals_match_files();
+        // Where nothing helps, it is an error, and no more than that.
+        REFUSALS.store(usize::MAX, Ordering::Relaxed);
+        assert!(Store::save(&scene, key(201), &entry(201), RESULT).is_err());
+        assert_eq!(fs::read_dir(scene.path("tmp")).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use server::client::OtherDaemon;
 use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -127,7 +128,12 @@ pub fn cache_folder(config: &Config) -> Vec<Finding> {
         Ok(modified) => modified,
         Err(error) => {
             let seen = format!("{shown} cannot be written: {error}");
-            let remedy = "make it writable, or set cache_dir to another place";
+            let remedy = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "make room, lower max_size or move cache_dir"
+                }
+                _ => "make it writable, or set cache_dir to another place",
+            };
             return vec![Finding::fail("cache folder", seen, remedy)];
         }
     };
@@ -139,8 +145,42 @@ pub fn cache_folder(config: &Config) -> Vec<Finding> {
             findings.push(room(&shown, free, filesystem(found.f_type as u32)));
         }
     }
-    findings.push(clock(modified, SystemTime::now()));
+    findings.push(clock("the cache folder", modified, SystemTime::now()));
     findings
+}
+
+/// Whether the clock of the folder in which builds run is the machine's. One that cannot be written to
+/// has nothing to say.
+pub fn working_folder(folder: &Path) -> Option<Finding> {
+    let modified = write_and_remove(folder).ok()?;
+    Some(clock("this folder", modified, SystemTime::now()))
+}
+
+/// Files that are looked at for their owner.
+const OWNERS_MAX: usize = 100_000;
+
+/// Whether all files of the cache are this user's. What a build under sudo left there can be read, but
+/// not always replaced or removed.
+pub fn owners(config: &Config, user: u32) -> Option<Finding> {
+    let mut folders = vec![config.cache_dir.clone()];
+    let (mut seen, mut count, mut first) = (0, 0, None);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(about) = entry.metadata() else { continue };
+            seen += 1;
+            if about.uid() != user {
+                count += 1;
+                first.get_or_insert_with(|| entry.path());
+            }
+            if about.is_dir() && seen < OWNERS_MAX {
+                folders.push(entry.path());
+            }
+        }
+    }
+    let first = first?;
+    let seen = format!("{count} files belong to another user, as {}", first.display());
+    let remedy = format!("chown -R {user} {}", config.cache_dir.display());
+    Some(Finding::warn("owners", seen, remedy))
 }
 
 /// Whether hits that were compiled again were all the same.
@@ -297,14 +337,14 @@ fn room(folder: &str, free: u64, filesystem: Filesystem) -> Finding {
     }
 }
 
-fn clock(modified: SystemTime, now: SystemTime) -> Finding {
+fn clock(whose: &str, modified: SystemTime, now: SystemTime) -> Finding {
     let difference = now.duration_since(modified).unwrap_or_else(|earlier| earlier.duration());
     match difference > CLOCK_DIFFERENCE_MAX {
-        false => Finding::ok("clock", "the cache folder's clock is this machine's"),
+        false => Finding::ok("clock", format!("{whose}'s clock is this machine's")),
         true => Finding::warn(
             "clock",
-            format!("the cache folder's clock is {:.1} s off", difference.as_secs_f64()),
-            "files may look changed when they are not: set the clocks, or move cache_dir",
+            format!("{whose}'s clock is {:.1} s off", difference.as_secs_f64()),
+            "what is read from there may not be stored at first: set the clocks, or use another disk",
         ),
     }
 }
@@ -404,11 +444,25 @@ mod tests {
     }
 
     #[test]
+    fn files_of_others_are_reported() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(scratch.path().join("store/ab")).unwrap();
+        std::fs::write(scratch.path().join("store/ab/blob"), "").unwrap();
+        let variables = [("RCACHE_DIR".into(), scratch.path().into())];
+        let config = Config::load(&config::Environment::new(&variables)).config;
+        let own = rustix::process::getuid().as_raw();
+        assert_eq!(owners(&config, own), None);
+        let found = owners(&config, own + 1).unwrap();
+        assert!(found.grade == Grade::Warn && found.seen.starts_with("3 files"), "{found:?}");
+        assert!(found.remedy.starts_with(&format!("chown -R {} ", own + 1)), "{found:?}");
+    }
+
+    #[test]
     fn a_clock_that_is_off() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let off = |seconds| clock(now - Duration::from_secs(seconds), now).grade;
+        let off = |seconds| clock("x", now - Duration::from_secs(seconds), now).grade;
         assert_eq!((off(0), off(1), off(2)), (Grade::Ok, Grade::Ok, Grade::Warn));
-        assert_eq!(clock(now + Duration::from_secs(9), now).grade, Grade::Warn);
+        assert_eq!(clock("x", now + Duration::from_secs(9), now).grade, Grade::Warn);
     }
 
     #[test]

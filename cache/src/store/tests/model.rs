@@ -163,7 +163,7 @@ impl Scene {
     /// As `assert_totals_match_files`, without using the entries.
     fn assert_lengths_match(&self) {
         let mut bytes = 0;
-        self.for_each_key(|key| bytes += self.blobs.length(key).unwrap());
+        self.for_each_key(|key| bytes += self.blobs.room(key).unwrap());
         assert_eq!(self.totals().bytes, bytes);
     }
 }
