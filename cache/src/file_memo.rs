@@ -8,26 +8,30 @@
 //! - [`SETTLE`] also covers stores through `mmap`: they touch the times only when a clean page is
 //!   first written, and Linux cleans a dirty page after 30 s, looking every 5 s
 //!   (`vm.dirty_expire_centisecs`, `vm.dirty_writeback_centisecs`).
+//! - tmpfs and ramfs never write back, so that such stores leave no trace at all: there the content
+//!   is read each time, unless it is a program's (see [`PROGRAM_BYTES_MIN`]).
 //! - On network and unknown file systems another machine's write shows late in `stat`, but not in
 //!   `open`; there the content is always read.
 
 mod folders;
 mod private;
+mod systems;
 
 pub use self::folders::Folders;
 pub use self::private::{PrivatePaths, is_refusal, is_spelled_privately};
+pub use self::systems::System;
 use crate::hasher::Digest;
 use crate::scan::{self, Scan};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::Hash;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A stamp younger than this, when its file was read, proves nothing.
 pub const SETTLE: Duration = Duration::from_secs(40);
@@ -43,6 +47,10 @@ const FILES_MAX: usize = 100_000;
 
 /// Remembered scans; at some hundred bytes each.
 const SCANS_MAX: usize = 20_000;
+
+/// In memory, what is as large is a compiler or a library of one, and not read again for each call:
+/// programs are written by linkers and copied, and nobody stores into them afterwards.
+const PROGRAM_BYTES_MIN: u64 = 1 << 20;
 
 /// Larger files are hashed in blocks; nothing that is scanned comes near.
 const WHOLE_BYTES_MAX: u64 = 16 << 20;
@@ -79,8 +87,18 @@ impl Stamp {
 
     /// Whether the last change is surely more than `settle` before `now`.
     pub fn is_settled(&self, now: SystemTime, settle: Duration) -> bool {
-        let tick = if self.changed_ns % 1_000_000_000 == 0 { COARSE_TICK } else { Duration::ZERO };
-        self.changed_ns + ((settle + tick).as_nanos() as i128) < nanoseconds_of(now)
+        self.changed_ns + ((settle + self.tick()).as_nanos() as i128) < nanoseconds_of(now)
+    }
+
+    /// How much later than its stamp says the last change may have been.
+    pub fn tick(&self) -> Duration {
+        const FINE_TICKS: [Duration; 3] =
+            [Duration::from_millis(10), Duration::from_millis(1), Duration::from_micros(1)];
+        let counts_in = |tick: &Duration| self.changed_ns % tick.as_nanos() as i128 == 0;
+        match counts_in(&Duration::from_secs(1)) {
+            true => COARSE_TICK,
+            false => FINE_TICKS.into_iter().find(counts_in).unwrap_or_default(),
+        }
     }
 }
 
@@ -158,10 +176,22 @@ impl WorkingDirectory {
         }
     }
 
+    /// The kind of file system on which something lies.
+    pub fn system(&self, path: &Path) -> System {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.descriptor, path, flags, Mode::empty());
+        opened.map_or(System::Unknown, |opened| system_of(&opened))
+    }
+
     /// For calls that work relative to the folder.
     pub fn descriptor(&self) -> impl AsFd + '_ {
         self.descriptor.as_fd()
     }
+}
+
+fn system_of(opened: &impl AsFd) -> System {
+    let found = rustix::fs::fstatfs(opened);
+    found.map_or(System::Unknown, |found| System::of_magic(found.f_type as u32))
 }
 
 /// Whether that is a folder.
@@ -197,12 +227,14 @@ pub struct Content {
     pub digest: Digest,
     /// Whether it is no ELF file; as a program it is a script then, whatever its first line says.
     pub script: bool,
+    /// Where it lies.
+    pub system: System,
 }
 
 impl Content {
     fn of_null_device(stat: &rustix::fs::Stat) -> Content {
         let stamp = Stamp { modified_ns: 0, changed_ns: 0, ..Stamp::of(stat) };
-        Content { stamp, digest: Digest::of(&[]), script: false }
+        Content { stamp, digest: Digest::of(&[]), script: false, system: System::Memory }
     }
 }
 
@@ -212,8 +244,8 @@ pub struct FileMemo {
     scans: RwLock<HashMap<Digest, Arc<Scan>>>,
     /// Folders in which a set of names was absent: (device, inode, set) -> stamp.
     absences: RwLock<HashMap<(u64, u64, Digest), Stamp>>,
-    /// Whether a device's stamps can be trusted.
-    devices: Mutex<HashMap<u64, bool>>,
+    /// Files whose stamps another clock made: the stamp, and when it was first seen.
+    seen: Mutex<HashMap<(u64, u64), (Stamp, Instant)>>,
 }
 
 impl Default for FileMemo {
@@ -229,7 +261,7 @@ impl FileMemo {
             files: RwLock::default(),
             scans: RwLock::default(),
             absences: RwLock::default(),
-            devices: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -264,6 +296,23 @@ impl FileMemo {
             return Ok(*known);
         }
         self.read(here, path, now).map(|(content, _)| content)
+    }
+
+    /// When this stamp was first seen; now, where it was not.
+    pub fn seen_since(&self, stamp: &Stamp) -> Instant {
+        let mut seen = self.seen.lock().unwrap_or_else(|poison| poison.into_inner());
+        let place = (stamp.device, stamp.inode);
+        match seen.get(&place) {
+            Some((known, since)) if known == stamp => *since,
+            _ => {
+                if seen.len() >= FILES_MAX {
+                    seen.clear();
+                }
+                let now = Instant::now();
+                seen.insert(place, (*stamp, now));
+                now
+            }
+        }
     }
 
     /// The content and what a scan of it says.
@@ -323,7 +372,7 @@ impl FileMemo {
         }
         if lasting
             && stamp.is_settled(now, FOLDER_SETTLE)
-            && self.is_trusted(stamp.device, here, folder_or_here)
+            && here.system(folder_or_here).folders_settle()
         {
             remember(&self.absences, place, stamp, FILES_MAX);
         }
@@ -347,36 +396,27 @@ impl FileMemo {
             return Err(not_regular());
         }
         let stamp = Stamp::of(&stat);
-        let script = !starts_like_a_program(&file)?;
-        let (digest, bytes) = if stamp.size <= WHOLE_BYTES_MAX {
-            let mut bytes = Vec::with_capacity(stamp.size as usize + 1);
-            file.read_to_end(&mut bytes)?;
-            (Digest::of(&bytes), Some(bytes))
+        let system = system_of(&file);
+        let (digest, script, bytes) = if stamp.size <= WHOLE_BYTES_MAX {
+            let bytes = read_whole(&file, stamp.size as usize)?;
+            (Digest::of(&bytes), !bytes.starts_with(PROGRAM_START), Some(bytes))
         } else {
-            (Digest::of_reader(&mut file)?, None)
+            let script = !starts_like_a_program(&file)?;
+            (Digest::of_reader(&mut file)?, script, None)
         };
         if Stamp::of(&rustix::fs::fstat(&file)?) != stamp {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "changed while it was read"));
         }
-        let content = Content { stamp, digest, script };
-        if stamp.is_settled(now, SETTLE) && self.is_trusted(stamp.device, here, path) {
+        let content = Content { stamp, digest, script, system };
+        let lasts = match system {
+            System::Settling => true,
+            System::Memory => stamp.size >= PROGRAM_BYTES_MIN,
+            _ => false,
+        };
+        if lasts && stamp.is_settled(now, SETTLE) {
             remember(&self.files, (stamp.device, stamp.inode), content, FILES_MAX);
         }
         Ok((content, bytes))
-    }
-
-    fn is_trusted(&self, device: u64, here: &WorkingDirectory, path: &Path) -> bool {
-        let mut devices = self.devices.lock().unwrap_or_else(|poison| poison.into_inner());
-        *devices.entry(device).or_insert_with(|| {
-            let file = rustix::fs::openat(
-                here.descriptor(),
-                path,
-                OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
-            );
-            file.and_then(rustix::fs::fstatfs)
-                .is_ok_and(|system| LOCAL_FILE_SYSTEMS.contains(&(system.f_type as u32)))
-        })
     }
 }
 
@@ -386,27 +426,28 @@ pub fn is_null_device(stat: &rustix::fs::Stat) -> bool {
     kind == rustix::fs::FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
+/// How ELF files start.
+const PROGRAM_START: &[u8; 4] = b"\x7fELF";
+
 /// Leaves the position in the file where it is.
 fn starts_like_a_program(file: &File) -> io::Result<bool> {
     let mut head = [0; 4];
-    Ok(file.read_at(&mut head, 0)? == head.len() && head == *b"\x7fELF")
+    Ok(file.read_at(&mut head, 0)? == head.len() && head == *PROGRAM_START)
 }
 
-/// Magic numbers of file systems that this kernel alone writes (linux/magic.h).
-const LOCAL_FILE_SYSTEMS: [u32; 12] = [
-    0xef53,      // ext2, ext3, ext4
-    0x5846_5342, // xfs
-    0x9123_683e, // btrfs
-    0x0102_1994, // tmpfs
-    0x8584_58f6, // ramfs
-    0x794c_7630, // overlayfs
-    0xf2f5_2010, // f2fs
-    0x2fc1_2fc1, // zfs
-    0xca45_1a4e, // bcachefs
-    0x7371_7368, // squashfs
-    0xe0f5_e1e2, // erofs
-    0x9660,      // iso9660
-];
+/// All bytes of a file of this size. What grows meanwhile shows in the stamp; std would ask for the
+/// size and for the end once more.
+fn read_whole(file: &File, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
+            Ok(0) => break,
+            Err(rustix::io::Errno::INTR) | Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
+}
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(|poison| poison.into_inner())
@@ -448,7 +489,8 @@ mod tests {
         fs::write(&path, "one").unwrap();
         let stamp = Stamp::of(&case.here.stat(Path::new("a.h")).unwrap());
         let first = case.memo.content(&case.here, Path::new("a.h"), SystemTime::now()).unwrap();
-        assert_eq!(first, Content { stamp, digest: Digest::of(b"one"), script: true });
+        let system = case.here.system(Path::new("a.h"));
+        assert_eq!(first, Content { stamp, digest: Digest::of(b"one"), script: true, system });
         assert!(read(&case.memo.files).is_empty());
     }
 
@@ -482,6 +524,51 @@ mod tests {
         let content = case.memo.content(&case.here, Path::new("/dev/null"), later(0)).unwrap();
         assert_eq!((content.digest, content.stamp.changed_ns), (Digest::of(b""), 0));
         assert!(case.memo.content(&case.here, Path::new("/dev/zero"), later(0)).is_err());
+    }
+
+    #[test]
+    fn stores_that_leave_no_trace_are_seen() {
+        let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+            println!("skipped: /dev/shm is not there");
+            return;
+        };
+        let here = WorkingDirectory::open(folder.path()).unwrap();
+        let memo = FileMemo::new();
+        if here.system(Path::new(".")) != System::Memory {
+            println!("skipped: /dev/shm is no tmpfs");
+            return;
+        }
+        let path = folder.path().join("a.h");
+        fs::write(&path, "one").unwrap();
+        let program = vec![0; PROGRAM_BYTES_MIN as usize];
+        fs::write(folder.path().join("cc1"), &program).unwrap();
+        for name in ["a.h", "cc1"] {
+            let content = memo.content(&here, Path::new(name), later(100)).unwrap();
+            assert_eq!(content.system, System::Memory);
+        }
+        assert_eq!(read(&memo.files).len(), 1, "the program alone");
+    }
+
+    #[test]
+    fn a_stamp_is_known_from_its_first_sight() {
+        let memo = FileMemo::new();
+        let stamp = Stamp { device: 1, inode: 2, size: 3, modified_ns: 4, changed_ns: 5 };
+        let first = memo.seen_since(&stamp);
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(memo.seen_since(&stamp), first);
+        let changed = memo.seen_since(&Stamp { changed_ns: 6, ..stamp });
+        assert!(changed > first);
+        assert!(memo.seen_since(&stamp) >= changed, "it may have been changed back");
+    }
+
+    #[test]
+    fn a_stamp_is_as_fine_as_its_last_digit() {
+        let tick = |changed_ns| {
+            Stamp { device: 1, inode: 2, size: 3, modified_ns: 4, changed_ns }.tick().as_micros()
+        };
+        let second = 1_000_000_000;
+        let ticks = [7, 7 * second, 10_000_000, 7_000_000, 7_000].map(tick);
+        assert_eq!(ticks, [0, 2_000_000, 10_000, 1_000, 1]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What only the assembler read, and where it looked for that in vain: the preprocessed text shows neither.
 
 use super::Daemon;
-use super::remember::modified;
-use super::start::Start;
+use super::changes::Changes;
 use super::unit::Unit;
 use cache::file_memo::{Presence, Stamp};
 use cache::hasher::Digest;
@@ -29,40 +28,35 @@ impl Assembled {
         unit: &Unit,
         listed: impl Iterator<Item = &'l PathBuf>,
         follows: bool,
-        start: Start,
+        changes: &Changes,
         now: SystemTime,
     ) -> Result<Assembled, Uncacheable> {
         let mut assembled = Assembled::default();
         let folders = unit.invocation.assembler_folders();
         for path in listed {
-            if is_only_named(unit, path, follows, start) {
+            if is_only_named(unit, path, follows, changes) {
                 continue;
             }
             let content = daemon
                 .memo
                 .content(&unit.here, path, now)
                 .map_err(|_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()))?;
-            if start.is_before(&content.stamp) {
-                return Err(modified(path.to_string_lossy()));
-            }
+            changes.refuse(path, &content)?;
             assembled.files.push((path.clone(), content.digest));
             for missed in missed_before(path, &folders) {
-                assembled.miss(unit, &missed, start)?;
+                assembled.miss(unit, &missed, changes)?;
             }
         }
         Ok(assembled)
     }
 
     /// Each place of one way to the file must be empty, or the way was not this one.
-    fn miss(&mut self, unit: &Unit, places: &[PathBuf], start: Start) -> Result<(), Uncacheable> {
+    fn miss(&mut self, unit: &Unit, places: &[PathBuf], changes: &Changes) -> Result<(), Uncacheable> {
         let mut absent = Vec::with_capacity(places.len());
         for place in places {
             match unit.here.stat(place) {
-                Ok(stat) if start.is_before(&Stamp::of(&stat)) => {
-                    return Err(modified(place.to_string_lossy()));
-                }
                 // It would have been read in the other one's place.
-                Ok(_) => return Ok(()),
+                Ok(stat) => return changes.refuse_found(place, &stat),
                 Err(_) if unit.here.presence(place) == Presence::Absent => {}
                 Err(_) => {
                     return Err(Uncacheable::new(Counter::BadInputFile, place.to_string_lossy()));
@@ -79,7 +73,7 @@ impl Assembled {
 
 /// Whether no content is behind what as lists: the source itself, its own temporary text, and what a
 /// `.file` directive names.
-fn is_only_named(unit: &Unit, path: &Path, follows: bool, start: Start) -> bool {
+fn is_only_named(unit: &Unit, path: &Path, follows: bool, changes: &Changes) -> bool {
     let source = &unit.invocation.source;
     if path == source {
         return true;
@@ -94,19 +88,19 @@ fn is_only_named(unit: &Unit, path: &Path, follows: bool, start: Start) -> bool 
         }
         Err(_) if unit.here.presence(path) != Presence::Absent => false,
         Err(_) => {
-            !follows || is_called_so || is_temporary(path) || !could_have_gone(unit, path, start)
+            !follows || is_called_so || is_temporary(path) || !could_have_gone(unit, path, changes)
         }
     }
 }
 
-/// Whether something may have been removed there since `start`: the folder that is left would show it.
-fn could_have_gone(unit: &Unit, path: &Path, start: Start) -> bool {
+/// Whether something may have been removed there since the start: the folder that is left would show it.
+fn could_have_gone(unit: &Unit, path: &Path, changes: &Changes) -> bool {
     let above = path.ancestors().skip(1);
     let mut left = above.filter_map(|folder| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        unit.here.stat(folder).ok()
+        Some((folder, unit.here.stat(folder).ok()?))
     });
-    left.next().is_none_or(|stat| start.is_before(&Stamp::of(&stat)))
+    left.next().is_none_or(|(folder, stat)| changes.refuse_found(folder, &stat).is_err())
 }
 
 /// As gcc names its temporary assembly text (libiberty, make_temp_file), or a pipe.

@@ -1,6 +1,7 @@
 //! Remembering a compile: what it wrote, what it read, what it looked for in vain; or why it cannot be remembered.
 
 use super::assembled::Assembled;
+use super::changes::{Changes, modified};
 use super::compiled::{Compiled, internal};
 use super::compilers::{Asker, Stop};
 use super::conversation::Conversation;
@@ -11,7 +12,7 @@ use super::unit::{Unit, unsupported_directive};
 use super::{Cache, Daemon};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts;
-use cache::file_memo::{Presence, PrivatePaths, Stamp, is_refusal};
+use cache::file_memo::{Content, Presence, PrivatePaths, Stamp, is_refusal};
 use cache::hasher::Digest;
 use cache::invocation::Invocation;
 use cache::key;
@@ -20,7 +21,7 @@ use cache::outcome::{Counter, Uncacheable};
 use cache::scan::Scan;
 use cache::search::{Bounds, FileRead, Opaque, Probes, SearchPath, absent_probes};
 use cache::store::{EntryKind, SaveOptions};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::Read;
@@ -210,30 +211,30 @@ struct Inputs<'a> {
 }
 
 fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, Obstacle> {
-    let start = inputs.start;
-    if !start.clock_is_even() {
+    if !inputs.start.clock_is_even() {
         return Err(modified("the clock was set").into());
     }
     if !unit.means_the_same() {
         return Err(modified("a response file").into());
     }
-    if !unit.other_files_are_unchanged(&daemon.memo, start) {
+    let now = SystemTime::now();
+    let changes = Changes::since(inputs.start, &daemon.memo, &unit.here);
+    if !unit.other_files_are_unchanged(&daemon.memo, &changes) {
         return Err(modified("a profile or another file of an option").into());
     }
-    let now = SystemTime::now();
-    let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, start, now)?];
+    let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, &changes, now)?];
     if scanned[0].1 != unit.source.digest {
         return Err(modified(unit.invocation.source.to_string_lossy()).into());
     }
     // gcc names a file once for each way in which the search found it.
     let mut seen = HashSet::with_capacity(inputs.files.len());
     for path in inputs.files.iter().filter(|path| seen.insert(*path)) {
-        scanned.push(scan_unchanged(daemon, unit, path, start, now)?);
+        scanned.push(scan_unchanged(daemon, unit, path, &changes, now)?);
     }
     // What is not there was only named, unless something could have read it.
     let follows = scanned.iter().any(|(file, _)| file.scan.assembler_includes);
     let listed = inputs.assembler_files.iter().filter(|path| !inputs.files.contains(path));
-    let assembled = Assembled::of(daemon, unit, listed, follows, start, now)?;
+    let assembled = Assembled::of(daemon, unit, listed, follows, &changes, now)?;
     let mut reads = Reads { files: assembled.files, ..Reads::default() };
     match refuse_files(unit, &scanned, inputs.shows_no_time) {
         Err(Obstacle::NeedsText(_)) if !reads.files.is_empty() => {
@@ -251,13 +252,13 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     let quoted = line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref()));
     if let Some(search) = inputs.search {
         let read: Vec<FileRead> = scanned.into_iter().map(|(file, _)| file).collect();
-        let inputs = add_probes(daemon, unit, &read, search, start, now, &mut reads)?;
+        let inputs = add_probes(daemon, unit, &read, search, &changes, now, &mut reads)?;
         if inputs.iter().any(|(file, digest)| once.has_another(file, *digest)) {
             return Err(Obstacle::NeedsText(NeedsText::default()));
         }
     }
     for path in quoted {
-        add_quoted(daemon, unit, path, start, now, &mut reads)?;
+        add_quoted(daemon, unit, path, &changes, now, &mut reads)?;
     }
     reads.probes.absent.extend(assembled.absent);
     match private_path(unit, &reads) {
@@ -309,7 +310,7 @@ fn add_quoted(
     daemon: &Daemon,
     unit: &Unit,
     path: PathBuf,
-    start: Start,
+    changes: &Changes,
     now: SystemTime,
     reads: &mut Reads,
 ) -> Result<(), Uncacheable> {
@@ -325,25 +326,19 @@ fn add_quoted(
                 .memo
                 .content(&unit.here, &path, now)
                 .map_err(|_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()))?;
-            if start.is_before(&content.stamp) {
-                return Err(modified(path.to_string_lossy()));
-            }
+            changes.refuse(&path, &content)?;
             reads.files.push((path, content.digest));
         }
     }
     Ok(())
 }
 
-pub fn modified(what: impl Into<String>) -> Uncacheable {
-    Uncacheable::new(Counter::ModifiedInputFile, what)
-}
-
-/// A file that was not changed since `start`. What is read now is then what the compiler read.
+/// A file that was not changed since the start. What is read now is then what the compiler read.
 fn scan_unchanged(
     daemon: &Daemon,
     unit: &Unit,
     path: &Path,
-    start: Start,
+    changes: &Changes,
     now: SystemTime,
 ) -> Result<(FileRead, Digest), Uncacheable> {
     let (content, scan) = daemon
@@ -352,8 +347,14 @@ fn scan_unchanged(
         .map_err(|error| Uncacheable::new(reason_of(&error), path.to_string_lossy()))?;
     let sloppy = unit.config.sloppiness;
     let overlooked = sloppy.include_file_ctime && sloppy.include_file_mtime;
-    if start.is_before(&content.stamp) && !overlooked {
-        return Err(modified(path.to_string_lossy()));
+    if !overlooked {
+        // Without its change time, what a program says of the modification counts.
+        let modified_ns = content.stamp.modified_ns;
+        let stamp = match sloppy.include_file_ctime {
+            true => Stamp { changed_ns: modified_ns, ..content.stamp },
+            false => content.stamp,
+        };
+        changes.refuse(path, &Content { stamp, ..content })?;
     }
     let file = FileRead { path: path.to_owned(), scan, stamp: content.stamp };
     Ok((file, content.digest))
@@ -428,11 +429,11 @@ fn add_probes(
     unit: &Unit,
     read: &[FileRead],
     search: &SearchPath,
-    start: Start,
+    changes: &Changes,
     now: SystemTime,
     reads: &mut Reads,
 ) -> Result<Vec<(FileRead, Digest)>, Obstacle> {
-    let (appeared, private) = (Cell::new(false), Cell::new(false));
+    let (appeared, private) = (RefCell::new(None), Cell::new(false));
     let mut look = |path: &Path| {
         let stat = match unit.here.stat(path) {
             Ok(stat) => stat,
@@ -444,7 +445,9 @@ fn add_probes(
         // A file that came while the compiler searched may have been missed or found.
         let folder =
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
-        appeared.set(appeared.get() | (!folder && start.is_before(&Stamp::of(&stat))));
+        if !folder && let Err(reason) = changes.refuse_found(path, &stat) {
+            appeared.borrow_mut().get_or_insert(reason);
+        }
         Some(stat)
     };
     let cwd = &unit.call.caller.working_directory;
@@ -455,12 +458,12 @@ fn add_probes(
         let what = "a header that only the compiler can look for";
         return Err(Uncacheable::new(Counter::BadInputFile, what).into());
     }
-    if appeared.get() {
-        return Err(modified("a header appeared during the compile").into());
+    if let Some(Uncacheable { detail, .. }) = appeared.take() {
+        return Err(modified(format!("{detail} (it may have appeared meanwhile)")).into());
     }
     let mut inputs = Vec::new();
     for path in &probes.inputs {
-        let (file, digest) = scan_unchanged(daemon, unit, path, start, now)?;
+        let (file, digest) = scan_unchanged(daemon, unit, path, changes, now)?;
         reads.files.push((path.clone(), digest));
         inputs.push((file, digest));
     }

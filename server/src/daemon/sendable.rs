@@ -201,7 +201,7 @@ pub fn make(
         return Ok(as_it_is(unit));
     }
     streams::refuse(daemon, conversation, unit)?;
-    let start = Start::after(&unit.source.stamp);
+    let start = Start::before(unit);
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, conversation)?;
@@ -273,7 +273,7 @@ fn from_lookup(text: &mut Text) -> Option<Sendable> {
 /// A source that says whose text it is: else the object would name the file that is compiled.
 fn as_it_is(unit: &Unit) -> Result<Sendable, StaysHere> {
     let gone = |_| StaysHere("the source is gone".to_owned());
-    let start = Start::after(&unit.source.stamp);
+    let start = Start::before(unit);
     let mut text = Vec::new();
     let mut file = unit.here.open_file(&unit.invocation.source).map_err(gone)?;
     file.read_to_end(&mut text).map_err(gone)?;

@@ -66,7 +66,7 @@ pub fn preprocess(
     let limit = unit.config.preprocess_slots();
     let slot = daemon.slots.acquire(Purpose::Preprocess, limit, conversation)?;
     unit.progress.at(Stage::Preprocessing);
-    let start = Start::after(&unit.source.stamp);
+    let start = Start::before(unit);
     let words = unit.invocation.preprocess_arguments();
     let whole_rule = unit.invocation.depfile.as_ref().is_some_and(|depfile| depfile.system_headers);
     // The files are not taken from the line marks: `#line` can name any.

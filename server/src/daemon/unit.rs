@@ -4,7 +4,7 @@ use super::Daemon;
 use super::active::Progress;
 use super::compilers::{Asker, Prober, Stop, driver_name};
 use super::descriptors;
-use super::start::Start;
+use super::changes::Changes;
 use super::writers::Claim;
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
@@ -246,11 +246,11 @@ impl<'c> Unit<'c> {
     }
 
     /// Whether the files that no dependency list names are as they were, and were not touched since
-    /// `start`.
-    pub fn other_files_are_unchanged(&self, memo: &FileMemo, start: Start) -> bool {
+    /// the compile's start.
+    pub fn other_files_are_unchanged(&self, memo: &FileMemo, changes: &Changes) -> bool {
         self.other_files.iter().all(|(path, digest)| {
-            other_content(memo, &self.here, path, SystemTime::now()).is_ok_and(|(now, stamp)| {
-                now == *digest && !stamp.is_some_and(|stamp| start.is_before(&stamp))
+            other_content(memo, &self.here, path, SystemTime::now()).is_ok_and(|(now, content)| {
+                now == *digest && content.is_none_or(|content| changes.refuse(path, &content).is_ok())
             })
         })
     }
@@ -525,12 +525,12 @@ fn other_content(
     here: &WorkingDirectory,
     path: &Path,
     now: SystemTime,
-) -> io::Result<(Digest, Option<Stamp>)> {
+) -> io::Result<(Digest, Option<Content>)> {
     match here.presence(path) {
         Presence::Absent => Ok((Digest::of(b"rcache: nothing is there"), None)),
         Presence::Folder => Ok((Digest::of(b"rcache: a folder"), None)),
         Presence::File | Presence::Unknown => {
-            memo.content(here, path, now).map(|content| (content.digest, Some(content.stamp)))
+            memo.content(here, path, now).map(|content| (content.digest, Some(content)))
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::background::order;
 use crate::compilers::{Probed, Prober};
+use crate::daemon::changes::Changes;
 use crate::daemon::compilers::Stop;
 use crate::daemon::conversation::Conversation;
 use crate::daemon::lookup::Known;
@@ -13,7 +14,6 @@ use crate::daemon::unit::{Call, Unit};
 use crate::daemon::{Cache, Daemon, remember};
 use cache::entry::{Entry, PartKind};
 use cache::facts::{self, Maker};
-use cache::file_memo::Stamp;
 use cache::hasher::Digest;
 use cache::key;
 use cache::manifest::{Checks, Recorded};
@@ -205,7 +205,7 @@ impl Repeat<'_> {
         for folder in &redirected.folders {
             std::fs::create_dir(folder).map_err(|error| incomparable(error.to_string()))?;
         }
-        let start = Start::after(&unit.source.stamp);
+        let start = Start::before(unit);
         let ran = match compiler.recompile(unit, &redirected.words) {
             Ok(ran) => ran,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -243,12 +243,13 @@ impl Repeat<'_> {
         let Ok(now) = Unit::understand(self.daemon, compiler, call, config) else { return false };
         let files = self.recorded.files.iter().map(|(path, _)| *path);
         let others = now.invocation.read_files.iter().map(PathBuf::as_path);
+        let changes = Changes::since(start, &self.daemon.memo, &now.here);
         let mut inputs = files.chain(others).chain([now.invocation.source.as_path()]);
         now.key == self.unit.key
             && self.recorded.check(&self.daemon.memo, &now.here, now.now).is_ok()
             && start.clock_is_even()
             && inputs.all(|path| {
-                now.here.stat(path).is_ok_and(|stat| !start.is_before(&Stamp::of(&stat)))
+                now.here.stat(path).is_ok_and(|stat| changes.refuse_found(path, &stat).is_ok())
             })
     }
 }
