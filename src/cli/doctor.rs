@@ -8,7 +8,7 @@ use super::screen::{self, Paint, Style};
 use super::{Outcome, describe};
 use config::{Config, Environment};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs every check; the exit status is 1 when one of them fails.

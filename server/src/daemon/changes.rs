@@ -1,7 +1,7 @@
 //! Whether an input may have been changed while its compile read it.
 
 use super::lookup::Known;
-use super::start::{Doubt, CLOCK_TICKS_MAX, Start};
+use super::start::{CLOCK_TICKS_MAX, Doubt, Start};
 use super::unit::Unit;
 use cache::file_memo::{Content, FileMemo, Stamp, System, WorkingDirectory, nanoseconds_of};
 use cache::outcome::{Counter, Uncacheable};
