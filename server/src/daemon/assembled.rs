@@ -51,7 +51,12 @@ impl Assembled {
     }
 
     /// Each place of one way to the file must be empty, or the way was not this one.
-    fn miss(&mut self, unit: &Unit, places: &[PathBuf], changes: &Changes) -> Result<(), Uncacheable> {
+    fn miss(
+        &mut self,
+        unit: &Unit,
+        places: &[PathBuf],
+        changes: &Changes,
+    ) -> Result<(), Uncacheable> {
         let mut absent = Vec::with_capacity(places.len());
         for place in places {
             match unit.here.stat(place) {

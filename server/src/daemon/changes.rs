@@ -72,7 +72,8 @@ pub fn newest_input(unit: &Unit, known: &Known, search: Option<&SearchPath>) -> 
         stamp.map(|stamp| stamp.changed_ns).filter(|changed| soon.contains(changed))
     };
     let manifest = known.manifest();
-    let read = manifest.results.iter().take(1).flat_map(|result| &result.files);
+    let newest = manifest.results().next();
+    let read = newest.iter().flat_map(|result| &result.files);
     let folders = search.into_iter().flat_map(|search| search.quote.iter().chain(&search.angle));
     let source = unit.invocation.source.parent().unwrap_or(Path::new(""));
     let forced = unit.invocation.forced_includes.iter();

@@ -2,14 +2,14 @@
 
 use super::Daemon;
 use super::active::Progress;
+use super::changes::Changes;
 use super::compilers::{Asker, Prober, Stop, driver_name};
 use super::descriptors;
-use super::changes::Changes;
 use super::writers::Claim;
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{
-    Content, FileMemo, Presence, Stamp, WorkingDirectory, is_folder, is_null_device, is_refusal,
+    Content, FileMemo, Presence, WorkingDirectory, is_folder, is_null_device, is_refusal,
     is_regular, is_spelled_privately,
 };
 use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
@@ -250,7 +250,8 @@ impl<'c> Unit<'c> {
     pub fn other_files_are_unchanged(&self, memo: &FileMemo, changes: &Changes) -> bool {
         self.other_files.iter().all(|(path, digest)| {
             other_content(memo, &self.here, path, SystemTime::now()).is_ok_and(|(now, content)| {
-                now == *digest && content.is_none_or(|content| changes.refuse(path, &content).is_ok())
+                now == *digest
+                    && content.is_none_or(|content| changes.refuse(path, &content).is_ok())
             })
         })
     }
