@@ -32,6 +32,7 @@ mod options;
 mod packages;
 mod projects;
 mod race;
+mod recorded;
 mod remote;
 mod remote_form;
 mod remote_options;
