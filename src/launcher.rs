@@ -262,16 +262,12 @@ fn copy_from_start(file: &mut File, stream: BorrowedFd) -> io::Result<()> {
 fn terminal() -> Terminal {
     use rustix::termios::{isatty, tcgetwinsize};
     let stderr = isatty(rustix::stdio::stderr());
-    let width = |stream| match stderr {
-        true => tcgetwinsize(stream).map_or(0, |size| size.ws_col),
-        false => 0,
+    let columns = if stderr {
+        tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col)
+    } else {
+        0
     };
-    Terminal {
-        stdout: isatty(rustix::stdio::stdout()),
-        stderr,
-        columns: width(rustix::stdio::stderr()),
-        input_columns: width(rustix::stdio::stdin()),
-    }
+    Terminal { stdout: isatty(rustix::stdio::stdout()), stderr, columns }
 }
 
 /// Ends with the status of another process; by its signal where it ended by one.

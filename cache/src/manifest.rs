@@ -8,6 +8,7 @@
 //! names    = 0:u8 count:u32 (name:u32)* | 1:u8 octet*          one bit for each of the plain names
 //! result   = length:u32 key:20 list present:list directories:list
 //!            same:u32 (path:u32 path:u32)* search:u32 (path:u32 first:u32)* list
+//!            days:u8 octet[11]*
 //! list     = count:u32 (index:u32)*                            of inputs, paths, or absents
 //! ```
 //! Results of one unit are nearly the same: what they share stands in the tables once. The newest result
@@ -31,11 +32,14 @@ pub use check::{Checks, Mismatch};
 pub use names::Names;
 
 /// Raised whenever the layout or the meaning changes; an older manifest is a miss.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// A header that flips between a few states keeps all of them; older results fall off the end. A miss
 /// compares with each.
 pub const RESULTS_MAX: usize = 40;
+
+/// `Mmm dd yyyy`.
+const DAY_BYTES: usize = 11;
 
 /// What a manifest may take, unless the newest result alone takes more: a hit reads the whole.
 const BYTES_MAX: usize = 1 << 20;
@@ -76,6 +80,8 @@ pub struct Recorded<'a> {
     pub search_folders: Vec<(&'a Path, u32)>,
     /// What was looked for and is not there.
     pub absent: Vec<AbsentIn<'a>>,
+    /// The day that the result shows, as `__DATE__` spells it: it is no answer on another day.
+    pub day: Option<[u8; DAY_BYTES]>,
 }
 
 /// Plain names under which there is nothing in one folder.
@@ -199,8 +205,20 @@ impl<'a> Manifest<'a> {
             let names = Names::Stored(Arc::clone(&self.names), *names);
             Some(AbsentIn { folder, set: *set, names })
         })?;
-        let whole =
-            Recorded { key, files, present, directories, same_folders, search_folders, absent };
+        let day = match reader.take(1)? {
+            [0] => None,
+            _ => Some(reader.take(DAY_BYTES)?.try_into().ok()?),
+        };
+        let whole = Recorded {
+            key,
+            files,
+            present,
+            directories,
+            same_folders,
+            search_folders,
+            absent,
+            day,
+        };
         reader.0.is_empty().then_some(whole)
     }
 }

@@ -1,14 +1,20 @@
 //! Reads a source file as text, to say what it can make the compiler look for beyond itself.
 //!
-//! Nothing here decides whether a line is compiled: conditions, most comments and strings are not
-//! understood, and what is found in them counts. Too much makes a manifest longer or ends direct
-//! mode for one unit; too little would be a wrong hit. Sources in an encoding that does not extend
-//! ASCII (`-finput-charset`) cannot be scanned, and the caller must not try.
+//! Comments and literals are known (`lexer.rs`); where compilers disagree about them, the text counts as
+//! it is. Nothing here decides whether a line is compiled: conditions are not understood, and what is
+//! found below them counts. Too much makes a manifest longer or ends direct mode for one unit; too little
+//! would be a wrong hit. Sources in an encoding that does not extend ASCII (`-finput-charset`), and what
+//! is preprocessed in the way of before C90 (`-traditional`), cannot be scanned, and the caller must not
+//! try.
 
 mod assembler;
 mod condition;
 mod directive;
+mod expansion;
 mod indentation;
+mod lexer;
+mod listing;
+mod macros;
 mod pragma;
 mod text;
 mod time;
@@ -16,6 +22,10 @@ mod time;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+
+pub use assembler::Pieces;
+pub use listing::{Reach, assembler_may_read};
+pub use macros::{Followed, follow};
 
 /// More directives in one file than this, and the file counts as one that cannot be followed.
 pub const DIRECTIVES_MAX: usize = 20_000;
@@ -65,10 +75,10 @@ pub struct Scan {
     pub computed_include: bool,
     /// A macro is defined whose text contains `../`, which a computed include could use.
     pub parent_folder_in_macro: bool,
-    /// A use of `__has_include` whose operand cannot be read off the text, or any of `__has_embed`.
+    /// A use of `__has_include` that no macro's text explains, or any of `__has_embed`.
     pub opaque_has_include: bool,
-    /// Macros that are another name of `__has_include`; their uses in this file are followed.
-    pub has_include_aliases: Vec<Vec<u8>>,
+    /// `__has_include` in the text of a macro, or with an operand that macros make: see [`follow`].
+    pub macro_has_include: bool,
     /// Words of `__has_include(<…>)` operands in macro definitions: a macro of that name changes
     /// the operand.
     pub operand_words: Vec<Vec<u8>>,
@@ -92,8 +102,10 @@ pub struct Scan {
     /// A pragma that makes the compiler look at another file (`GCC dependency`, `include_alias`,
     /// `GCC pch_preprocess`).
     pub pragma_dependency: bool,
-    /// Text that could make the assembler read a file (`.incbin`, `.include`), whole or in pieces.
-    pub assembler_includes: bool,
+    /// What the strings could become for an assembler.
+    pub assembler: Pieces,
+    /// As assembler source, the text could read a file (`.incbin`, `.include`), or builds text of pieces.
+    pub assembler_source: bool,
     /// Builtins whose value is not in the preprocessed tokens (columns, functions).
     pub column_builtins: bool,
     /// `__BASE_FILE__`, `__INCLUDE_LEVEL__`, or the pragmas that push and pop macros: what they mean
@@ -121,6 +133,16 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// The same with what its macros ask for, once that is known.
+    pub fn with_followed(&self, followed: Followed, with_includes: bool) -> Scan {
+        let mut scan = Scan { macro_has_include: false, ..self.clone() };
+        scan.computed_include &= !with_includes;
+        followed.has_includes.into_iter().for_each(|one| scan.add_has_include(one));
+        followed.includes.into_iter().for_each(|one| scan.add_include(one));
+        scan.tidy();
+        scan
+    }
+
     /// Whether a time macro is used or could be built.
     pub fn any_time_macro(&self) -> bool {
         self.date || self.time || self.timestamp || self.may_build_time_macro
@@ -132,10 +154,6 @@ impl Scan {
 
     fn add_has_include(&mut self, directive: Directive) {
         push_bounded(&mut self.has_includes, directive, &mut self.too_many_directives);
-    }
-
-    fn add_has_include_alias(&mut self, name: &[u8]) {
-        push_bounded(&mut self.has_include_aliases, name.to_vec(), &mut self.too_many_directives);
     }
 
     fn add_plain_macro(&mut self, name: &[u8]) {
@@ -154,7 +172,6 @@ impl Scan {
     fn tidy(&mut self) {
         sort_once(&mut self.includes);
         sort_once(&mut self.has_includes);
-        sort_once(&mut self.has_include_aliases);
         sort_once(&mut self.plain_macros);
         sort_once(&mut self.operand_words);
         sort_once(&mut self.line_files);
@@ -180,9 +197,9 @@ pub fn scan(bytes: &[u8]) -> Scan {
     let head = &bytes[..bytes.len().min(DISABLE_WINDOW_BYTES)];
     scan.disabled =
         WORDS.ccache_disable.find(head).is_some() || WORDS.rcache_disable.find(head).is_some();
-    scan_spliced(&text::without_splices(bytes), &mut scan);
+    scan_spelled(bytes, &mut scan);
     if let Some(replaced) = text::without_trigraphs(bytes) {
-        scan_spliced(&text::without_splices(&replaced), &mut scan);
+        scan_spelled(&replaced, &mut scan);
     }
     scan.tidy();
     scan
@@ -190,6 +207,11 @@ pub fn scan(bytes: &[u8]) -> Scan {
 
 /// Scans the operand of a `-D`: `NAME`, `NAME=text` or `NAME(parameters)=text`.
 pub fn scan_definition(definition: &[u8]) -> Scan {
+    scan(&definition_line(definition))
+}
+
+/// The directive that the operand of a `-D` stands for.
+fn definition_line(definition: &[u8]) -> Vec<u8> {
     let mut line = b"#define ".to_vec();
     match memchr::memchr(b'=', definition) {
         Some(at) => {
@@ -200,16 +222,33 @@ pub fn scan_definition(definition: &[u8]) -> Scan {
         None => line.extend_from_slice(definition),
     }
     line.push(b'\n');
-    scan(&line)
+    line
 }
 
-fn scan_spliced(text: &[u8], scan: &mut Scan) {
+/// Scans a text in one spelling, with trigraphs replaced or not.
+fn scan_spelled(bytes: &[u8], scan: &mut Scan) {
+    let (text, splices) = text::without_splices(bytes);
+    scan.misleading = scan.misleading || indentation::may_mislead(&text);
+    scan.assembler_source |= assembler::may_read(&text);
+    let readings = match text::has_lone_return(&text) {
+        true => None,
+        false => lexer::readings(&text, &splices, &mut scan.assembler),
+    };
+    match readings {
+        Some(readings) => readings.iter().for_each(|code| scan_code(code, scan)),
+        None => {
+            scan.assembler = scan.assembler | Pieces { whole: true, open: true, part: true };
+            scan_code(&text, scan);
+        }
+    }
+}
+
+/// Scans a text (without splices) whose comments are gone, or are not known.
+fn scan_code(text: &[u8], scan: &mut Scan) {
     directive::find(text, scan);
     condition::find(text, scan);
     time::find(text, scan);
     pragma::find(text, scan);
-    scan.misleading = scan.misleading || indentation::may_mislead(text);
-    scan.assembler_includes |= assembler::may_include(text);
     scan.column_builtins |= COLUMN_BUILTINS.iter().any(|word| word.find(text).is_some());
     scan.macro_state |= MACRO_STATE.iter().any(|word| word.find(text).is_some());
     scan.counter |= COUNTER.find(text).is_some();

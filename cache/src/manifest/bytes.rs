@@ -133,6 +133,8 @@ impl<'a> Tables<'a> {
         for absent in &result.absent {
             put_u32(&mut body, self.absents.get(&absent.set).copied().unwrap_or(u32::MAX));
         }
+        body.push(u8::from(result.day.is_some()));
+        body.extend(result.day.iter().flatten());
         body
     }
 }

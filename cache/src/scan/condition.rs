@@ -30,23 +30,14 @@ enum Line {
 
 /// Records in `scan` every operand of `__has_include` in `text` (without splices).
 pub(super) fn find(text: &[u8], scan: &mut Scan) {
-    find_uses(text, &OPERATOR, None, scan);
-    // `#define HAS_INCLUDE __has_include` gives the operator another name.
-    let aliases = scan.has_include_aliases.clone();
-    for alias in &aliases {
-        find_uses(text, &Finder::new(alias), Some(alias), scan);
-    }
-}
-
-fn find_uses<'a>(text: &'a [u8], finder: &Finder, alias: Option<&'a [u8]>, scan: &mut Scan) {
     let mut from = 0;
-    while let Some(at) = finder.find(&text[from..]).map(|offset| from + offset) {
+    while let Some(at) = OPERATOR.find(&text[from..]).map(|offset| from + offset) {
         let start = line_start(text, at);
         let end = line_end(text, at);
         let (line, body) = classify(text, start, at, end);
         match line {
             Line::Condition | Line::Definition | Line::Rest => {
-                Operators { text, end, line, alias, scan }.run(body);
+                Operators { text, end, line, scan }.run(body);
             }
             Line::Name | Line::Other => {}
         }
@@ -99,8 +90,6 @@ struct Operators<'a, 'b> {
     text: &'a [u8],
     end: usize,
     line: Line,
-    /// Another name of `__has_include`.
-    alias: Option<&'a [u8]>,
     scan: &'b mut Scan,
 }
 
@@ -113,12 +102,6 @@ impl<'a> Operators<'a, '_> {
             at = skip_blanks(text, at);
             let defined = word_at(text, at);
             at += defined.len();
-            // The name may be on a later line, after a comment.
-            let body = text.get(at..self.end).unwrap_or_default();
-            if body.trim_ascii() == b"__has_include" && !defined.is_empty() {
-                self.scan.add_has_include_alias(defined);
-                return;
-            }
         }
         while at < self.end {
             match text[at] {
@@ -128,7 +111,7 @@ impl<'a> Operators<'a, '_> {
                 byte if is_word(byte) => {
                     let word = word_at(text, at);
                     let after = at + word.len();
-                    at = if word.starts_with(b"__has_") || Some(word) == self.alias {
+                    at = if word.starts_with(b"__has_") {
                         self.operator(word, at, after)
                     } else {
                         after
@@ -159,14 +142,17 @@ impl<'a> Operators<'a, '_> {
             b"__has_include" | b"__has_include__" => Kind::Include,
             b"__has_include_next" | b"__has_include_next__" => Kind::Next,
             b"__has_embed" => {
-                self.scan.opaque_has_include |= !self.is_only_named(at);
+                let counts = !self.is_only_named(at);
+                match self.line {
+                    Line::Definition => self.scan.macro_has_include |= counts,
+                    _ => self.scan.opaque_has_include |= counts,
+                }
                 return after;
             }
             b"__has_" => {
                 self.scan.opaque_has_include |= self.is_pasted(after) && !self.names_type(at);
                 return after;
             }
-            word if Some(word) == self.alias => Kind::Include,
             _ => return after,
         };
         if self.is_only_named(at) {
@@ -178,7 +164,7 @@ impl<'a> Operators<'a, '_> {
                 end
             }
             None => {
-                self.scan.opaque_has_include = true;
+                self.scan.macro_has_include = true;
                 after
             }
         }
@@ -232,7 +218,7 @@ impl<'a> Operators<'a, '_> {
             (is_plain(word) && !PREDEFINED_PLAIN.contains(&word)) || word[0].is_ascii_digit()
         };
         if form == Form::Quote || kind == Kind::Next || !words().all(is_literal) {
-            self.scan.opaque_has_include = true;
+            self.scan.macro_has_include = true;
             return;
         }
         for word in words() {

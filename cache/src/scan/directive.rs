@@ -124,13 +124,20 @@ pub(super) fn is_plain(word: &[u8]) -> bool {
 /// Pragmas that name files, in either form: the text `#pragma` or a `_Pragma` string.
 fn find_pragmas(text: &[u8], scan: &mut Scan) {
     let finders = &*PRAGMAS;
-    scan.pragma_dependency |= finders.dependency.find_iter(text).any(|at| follows_gcc(text, at));
-    scan.pragma_dependency |= finders.include_alias.find(text).is_some();
-    scan.pragma_dependency |= finders.pch_preprocess.find(text).is_some();
-    scan.module_directives |= finders
-        .clang
+    let of_gcc = [&finders.dependency, &finders.pch_preprocess];
+    scan.pragma_dependency |= of_gcc.into_iter().any(|finder| {
+        let mut places = finder.find_iter(text);
+        places.any(|at| follows_gcc(text, at) && takes_operand(text, at))
+    });
+    scan.pragma_dependency |= finders
+        .include_alias
         .find_iter(text)
-        .any(|at| word_at(text, skip_blanks(text, at + b"clang".len())) == b"module");
+        .any(|at| begins_pragma(text, at) && takes_operand(text, at));
+    scan.module_directives |= finders.clang.find_iter(text).any(|at| {
+        let second = skip_blanks(text, at + b"clang".len());
+        let second = if text.get(second) == Some(&b',') { second + 1 } else { second };
+        word_at(text, skip_blanks(text, second)) == b"module" && begins_pragma(text, at)
+    });
     // `_Pragma ("once")`, and a macro that makes such a string of its argument.
     scan.once |= finders.operator.find_iter(text).any(|at| {
         let rest = &text[at..line_end(text, at)];
@@ -138,8 +145,24 @@ fn find_pragmas(text: &[u8], scan: &mut Scan) {
     });
 }
 
+/// Also where a macro puts the two together.
 fn follows_gcc(text: &[u8], at: usize) -> bool {
-    text[..at].trim_ascii_end().ends_with(b"GCC") || text[..at].ends_with(b"*/")
+    let before = text[..at].trim_ascii_end();
+    let before = before.strip_suffix(b",").unwrap_or(before).trim_ascii_end();
+    before.ends_with(b"GCC") || text[..at].ends_with(b"*/")
+}
+
+/// Whether a pragma could begin with the word at `at`: after `#pragma`, at the start of a string or of an
+/// argument, but not after other words.
+fn begins_pragma(text: &[u8], at: usize) -> bool {
+    let before = text[..at].trim_ascii_end();
+    let last = before.iter().rev().take_while(|byte| is_word(**byte)).count();
+    before.len() < at && before[before.len() - last..].ends_with(b"pragma") || last == 0
+}
+
+/// Whether the word at `at` is not the last one of a string, and so could have an operand.
+fn takes_operand(text: &[u8], at: usize) -> bool {
+    text.get(at + word_at(text, at).len()) != Some(&b'"')
 }
 
 struct Pragmas {

@@ -75,7 +75,7 @@ fn has_include_operands_are_found() {
         #elif !__has_include_next(<d.h>)\n#endif // __has_include\n\
         #if 1 /* x\n y */ && __has_include(<e.h>)\n#endif\n";
     let scan = scan(text);
-    assert!(!scan.opaque_has_include);
+    assert!(!scan.opaque_has_include && !scan.macro_has_include);
     let found: Vec<&[u8]> = scan.has_includes.iter().map(|one| one.name.as_slice()).collect();
     assert_eq!(found, [&b"a.h"[..], b"b//c.h", b"d.h", b"e.h"]);
     assert_eq!(scan.has_includes[2].kind, Kind::Next);
@@ -96,7 +96,8 @@ fn plain_names_of_has_include_are_not_opaque() {
         "#define USE_TBB __has_include(<tbb/tbb.h>)\n",
         "#if __has_feature(x) && __has_cpp_attribute(y)\n",
     ] {
-        assert!(!scan(text.as_bytes()).opaque_has_include, "{text:?}");
+        let scan = scan(text.as_bytes());
+        assert!(!scan.opaque_has_include && !scan.macro_has_include, "{text:?}");
     }
 }
 
@@ -114,17 +115,16 @@ fn unreadable_uses_of_has_include_are_opaque() {
         "#if __has_embed(\"x\")\n",
         "#if \\\n __has_inc\\\nlude(X)\n",
         "??=if __has_include(X)\n",
-        "/* __has_include */ && __has_include(X)\n",
         "%:if __has_include(X)\n",
         "#if 1 /*\n*/ && __has_include(X)\n",
         "#define HAVE /*\n*/ __has_include(\"x.h\")\n",
-        "#define HAVE /*\n*/ __has_include\n",
         "#/*\n*/define HAVE __has_include(\"x.h\")\n",
         // What follows the comment is another line's.
         "#define /* __has_include\n*/ HAVE __has_include(\"x.h\")\n",
         "#if '\"' == 1 && __has_include(X) // \"\n",
     ] {
-        assert!(scan(text.as_bytes()).opaque_has_include, "{text:?}");
+        let scan = scan(text.as_bytes());
+        assert!(scan.opaque_has_include || scan.macro_has_include, "{text:?}");
     }
 }
 
@@ -136,7 +136,7 @@ fn time_macros_are_whole_words() {
     assert!(scan_of("f(__TIMESTAMP__)").timestamp);
     assert!(!scan_of("MY__TIME__ __TIME__S a__DATE__").any_time_macro());
     assert!(scan_definition(b"NOW=__TIME__").time);
-    assert!(scan_definition(b"F(x)=__has_include(x)").opaque_has_include);
+    assert!(scan_definition(b"F(x)=__has_include(x)").macro_has_include);
 }
 
 /// As in glibc's `sys/socket.h`.
@@ -171,17 +171,65 @@ fn assembler_includes_are_noticed() {
         r#"asm("nop\n\t.include \"x\"");"#,
         r#"asm(".inc" "bin \"x\"");"#,
         r#"asm("." "inc" "lude \"x\"");"#,
+        r#"asm("." "include \"x\"");"#,
         r#"asm("\x2e" "in" "cbin");"#,
         r#"asm("\056in\143bin");"#,
-        r#"asm(".i\x6ecbin \"x\"");"#,
+        r#"asm(".i\x6e" "cbin \"x\"");"#,
         r#"asm(".macro m a b\n.\\a\\b \"x\"\n.endm\nm inc bin");"#,
         ".include \"x.s\"\n",
-        "STR(.inc ## bin)",
+        "STR(.include \"x\")",
+        "asm(R\"(\n// /* \n .incbin \"x\")\");",
+        "#define N \"inc\"\nasm(\".\" N \"bin f\");",
+        "asm(\".inc\\\nbin 'x'\");",
     ] {
-        assert!(scan(text.as_bytes()).assembler_includes, "{text:?}");
+        assert!(scan(text.as_bytes()).assembler.could_read(), "{text}");
     }
-    for text in [r#"asm volatile("mov %0, %1" : "=r"(a) : "i"(b));"#, "set.include(x)", "v.in(3)"] {
-        assert!(!scan(text.as_bytes()).assembler_includes, "{text:?}");
+    for text in [
+        r#"asm volatile("mov %0, %1" : "=r"(a) : "i"(b));"#,
+        "set.include(x)",
+        "v.in(3)",
+        "// maybe have \\x{ddd}\n/* \\N{name}, `.include` directives, \".inc\" \"bin\" */",
+        r#"char end[] = "\x0d\x0a\x2e\x0d\x0a", set[] = {'\055', '\056', '\057'};"#,
+        "struct s a = { .include = {0}, .in = 1 };",
+        r#"f("in", "end.", "a.include", ".includes");"#,
+    ] {
+        let pieces = scan(text.as_bytes()).assembler;
+        assert!(!pieces.could_read(), "{text} {pieces:?}");
+    }
+    for text in ["STR(.inc ## bin)", "STR(.) STR(incbin)", "f(\".\" STR(in) STR(cbin))"] {
+        assert!(scan(text.as_bytes()).assembler.might_read(), "{text}");
+    }
+}
+
+#[test]
+fn comments_say_nothing() {
+    let comment = b"/* has info to\n#2 are\n#line X\nimport x;\n#pragma clang module import a\n\
+        #pragma include_alias(<a>, <b>)\n#include <c.h>\n#define HERE \"../d.h\"\n\
+        #if __has_include(X)\n __DATE__ */\n// #pragma GCC dependency \"x\"\nint a;\n";
+    assert_eq!(scan(comment), Scan::default());
+}
+
+#[test]
+fn what_hides_no_directive() {
+    for text in [
+        "char a[] = R\"(//)\"; /*\n*/\n#include \"x.h\"\n",
+        "char a[] = R\"x(/* )\")x\";\n#include \"x.h\"\n",
+        "#error it's \"\n#include \"x.h\"\n",
+        "#if 0\nit's /* not\n#endif\n#include \"x.h\"\n",
+        "char a = '\"'; // \"\n#include \"x.h\"\n",
+        "int a = 1'000; /* ' */\n#include \"x.h\"\n",
+        "// a /* b\n#include \"x.h\"\n",
+        "a //* b\n#include \"x.h\"\n",
+        "// ??/\n#include \"x.h\"\n",
+        "int a; \r#include \"x.h\"\n/* b */",
+        "#include <a/*.h>\n#include \"x.h\"\n",
+    ] {
+        let scan = scan(text.as_bytes());
+        assert!(scan.includes.iter().any(|one| one.name == b"x.h"), "{text}");
+    }
+    for text in ["// a \\\n#include \"x.h\"\n", "f(R\"(\n#include \"x.h\"\n)\");/* */\n"] {
+        let only_old = scan(text.as_bytes()).includes.is_empty();
+        assert_eq!(only_old, !text.contains("R\""), "{text}");
     }
 }
 
@@ -190,7 +238,19 @@ fn other_marks_are_noticed() {
     assert!(scan(b"#embed \"x\"\n").embed);
     assert!(scan(b"#pragma GCC dependency \"x\"\n").pragma_dependency);
     assert!(scan(b"_Pragma(\"GCC dependency \\\"x\\\"\")\n").pragma_dependency);
-    assert!(!scan(b"// a dependency of GCC\n").pragma_dependency);
+    assert!(scan(b"DO(GCC, dependency \"x\")\n").pragma_dependency);
+    assert!(scan(b"#pragma include_alias(<a>, <b>)\n").pragma_dependency);
+    assert!(scan(b"_Pragma(\"include_alias(<a>, <b>)\")\n").pragma_dependency);
+    assert!(scan(b"DO(include_alias(<a>, <b>))\n").pragma_dependency);
+    for text in [
+        "// a dependency of GCC\n",
+        "add(\"include_alias\");\nadd(\"pch_preprocess\");\n",
+        "warn(\"pragma include_alias\"); warn(\"expected include_alias (x)\");\n",
+    ] {
+        assert!(!scan(text.as_bytes()).pragma_dependency, "{text}");
+    }
+    assert!(scan(b"_Pragma(\"clang module import x\")\n").module_directives);
+    assert!(!scan(b"f(\"no clang module here\", \"libclang module\");\n").module_directives);
     assert!(scan(b"#  pragma  once\n").once && scan(b"_Pragma(\"once\")").once);
     assert!(scan(b"/* ccache:disable */").disabled && scan(b"// rcache:disable").disabled);
     assert!(!scan(&[&[b' '; 5000][..], b"ccache:disable"].concat()).disabled);
@@ -259,12 +319,12 @@ fn headers_of_gcc_are_followed() {
         let scan = scan(&bytes);
         let marks = [
             scan.computed_include,
-            scan.opaque_has_include,
+            scan.opaque_has_include || scan.macro_has_include,
             scan.any_time_macro(),
             scan.embed,
             scan.pragma_dependency,
             scan.module_directives,
-            scan.assembler_includes,
+            scan.assembler.could_read(),
         ];
         assert!(!marks.contains(&true), "{}: {marks:?}", header.display());
         assert!(!scan.operand_words.iter().any(|word| scan.plain_macros.contains(word)));
@@ -300,28 +360,6 @@ fn files_named_by_line() {
     for opaque in ["#line LINE\n", "#line 3 NAME\n", "#line 3 \"a\\\\b\"\n", "#line 3 \"a\n"] {
         assert!(seen(opaque).1, "{opaque}");
     }
-}
-
-#[test]
-fn another_name_of_has_include_is_followed() {
-    let text =
-        b"#ifdef __has_include\n# define HAS __has_include\n#else\n# define HAS(x) 0\n#endif\n\
-        #if HAS(<a.h>) && defined(HAS)\n#endif\n";
-    let scan = scan(text);
-    assert_eq!(scan.has_include_aliases, [b"HAS".to_vec()]);
-    assert!(!scan.opaque_has_include);
-    assert_eq!(scan.has_includes.len(), 1);
-    assert_eq!(scan.has_includes[0].name, b"a.h");
-    let computed = super::scan(b"#define HAS __has_include\n#if HAS(NAME)\n#endif\n");
-    assert!(computed.opaque_has_include);
-}
-
-#[test]
-fn a_keyword_in_a_string_is_no_piece_of_a_directive() {
-    assert!(!scan(b"const char *words[] = {\"if\", \"in\", \"or\"};").assembler_includes);
-    assert!(!scan(b"/* the \"in\" argument. */ f(\"end.\");").assembler_includes);
-    assert!(scan(b"asm(\".\" \"inc\" \"bin \\\"f\\\"\");").assembler_includes);
-    assert!(scan(b"#define N \"inc\"\nasm(\".\" N \"bin f\");").assembler_includes);
 }
 
 #[test]

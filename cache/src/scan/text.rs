@@ -8,11 +8,13 @@ use memchr::{memchr, memmem};
 /// ends must not make the scan quadratic.
 const COMMENT_BYTES_MAX: usize = 64 * 1024;
 
-/// `bytes` with each backslash-newline taken out; borrowed when there is none.
+/// `bytes` with each backslash-newline taken out, borrowed when there is none, and where in the result
+/// they were.
 ///
 /// Blanks between the backslash and the end of the line do not matter (gcc: "backslash and newline
 /// separated by space"). A carriage return alone ends a line too, as it does for clang.
-pub(super) fn without_splices(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn without_splices(bytes: &[u8]) -> (Cow<'_, [u8]>, Vec<usize>) {
+    let mut places = Vec::new();
     let mut kept: Vec<u8> = Vec::new();
     let mut copied = 0;
     let mut from = 0;
@@ -23,15 +25,16 @@ pub(super) fn without_splices(bytes: &[u8]) -> Cow<'_, [u8]> {
                 kept.reserve(bytes.len());
             }
             kept.extend_from_slice(&bytes[copied..at]);
+            places.push(kept.len());
             copied = end;
             from = end;
         }
     }
     if copied == 0 {
-        return Cow::Borrowed(bytes);
+        return (Cow::Borrowed(bytes), places);
     }
     kept.extend_from_slice(&bytes[copied..]);
-    Cow::Owned(kept)
+    (Cow::Owned(kept), places)
 }
 
 /// Where the text goes on when only blanks stand between `from` and the end of the line.
@@ -131,6 +134,11 @@ pub(super) fn begins_line(text: &[u8], at: usize) -> bool {
         before -= 1;
     }
     true
+}
+
+/// Whether a carriage return stands alone: a line ends there for clang, and for gcc it does not.
+pub(super) fn has_lone_return(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'\r', text).any(|at| text.get(at + 1) != Some(&b'\n'))
 }
 
 /// The end of the line that `at` is in.

@@ -68,7 +68,7 @@ fn refuse_opaque(files: &[FileRead]) -> Result<(), Opaque> {
     for file in files {
         let scan = &file.scan;
         let reasons: [(bool, Reason); 5] = [
-            (scan.opaque_has_include, Opaque::HasInclude),
+            (scan.opaque_has_include || scan.macro_has_include, Opaque::HasInclude),
             (scan.embed, Opaque::Embed),
             (scan.pragma_dependency, Opaque::PragmaDependency),
             (scan.module_directives, Opaque::Modules),

@@ -108,6 +108,9 @@ fn changed_inputs(daemon: &Daemon, unit: &Unit, known: &Known) -> Vec<String> {
     let Some(newest) = manifest.results().next() else {
         return vec!["the call was seen, but no result of it was stored".to_owned()];
     };
+    if !unit.is_of_today(newest.day) {
+        return vec!["the last result shows the date of another day".to_owned()];
+    }
     match newest.check(&daemon.memo, &unit.here, unit.now) {
         Err(mismatch) => vec![format!("compared with the last result: {mismatch}")],
         Ok(()) => {

@@ -5,16 +5,18 @@ use super::changes::{Changes, modified};
 use super::compiled::{Compiled, internal};
 use super::compilers::{Asker, Stop};
 use super::conversation::Conversation;
+use super::day::{Day, Shown, day};
 use super::lookup::Known;
+use super::macros::{follow_macros, is_traditional};
 use super::start::Start;
 use super::text::Text;
-use super::unit::{Unit, unsupported_directive};
+use super::unit::{ASSEMBLER_READS, Unit, unsupported_directive};
 use super::{Cache, Daemon};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts;
 use cache::file_memo::{Content, Presence, PrivatePaths, Stamp, is_refusal};
 use cache::hasher::Digest;
-use cache::invocation::Invocation;
+use cache::invocation::{Family, Invocation};
 use cache::key;
 use cache::manifest::{Manifest, Recorded, group_absent, with_newest};
 use cache::outcome::{Counter, Uncacheable};
@@ -24,7 +26,6 @@ use cache::store::{EntryKind, SaveOptions};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,6 +86,8 @@ impl From<Uncacheable> for Obstacle {
 pub struct Reads {
     files: Vec<(PathBuf, Digest)>,
     probes: Probes,
+    /// The day that the result shows.
+    day: Option<Day>,
 }
 
 impl Reads {
@@ -102,6 +105,7 @@ impl Reads {
                 let names = names.iter().map(|name| Path::new(OsStr::from_bytes(name)));
                 (folder.as_path(), names)
             })),
+            day: self.day,
         }
     }
 }
@@ -129,7 +133,7 @@ pub fn judge(daemon: &Daemon, unit: &Unit, compiled: &Compiled, text: Option<&Te
         assembler_files: &compiled.assembler_files,
         start: text.map_or(compiled.start, |text| compiled.start.earlier(text.start)),
         search: compiled.search.as_deref(),
-        shows_no_time: text.is_some_and(|text| !text.shows_time),
+        text,
     };
     match read_inputs(daemon, unit, &inputs) {
         Ok(reads) => Judged::Direct(reads),
@@ -158,10 +162,10 @@ pub fn store(
         }
         // A text that was made after the compile may show a later time than the object.
         (Judged::ByText(needs), Some(text))
-            if !text.shows_time || text.start.is_not_after(compiled.start) =>
+            if text.shown == Shown::Nothing || text.start.is_not_after(compiled.start) =>
         {
             let Some(key) = text.key_of(&compiled) else {
-                let what = ".incbin or .include";
+                let what = if text.assembler_reads { ASSEMBLER_READS } else { "#line" };
                 return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what));
             };
             save_result(cache, unit, key, compiled)?;
@@ -186,7 +190,7 @@ pub fn link(
         assembler_files: &[],
         start: text.start,
         search: search.as_deref(),
-        shows_no_time: !text.shows_time,
+        text: Some(text),
     };
     let saved = match read_inputs(daemon, unit, &inputs) {
         Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(key)), None),
@@ -206,8 +210,15 @@ struct Inputs<'a> {
     assembler_files: &'a [PathBuf],
     start: Start,
     search: Option<&'a SearchPath>,
-    /// The text was seen, and no macro in it became a time.
-    shows_no_time: bool,
+    /// The preprocessed text, where there is one.
+    text: Option<&'a Text>,
+}
+
+impl Inputs<'_> {
+    /// What the text shows of the time: at most a day where a result may be found again without it.
+    fn shown(&self) -> Shown {
+        self.text.map_or(Shown::Moment, |text| text.shown)
+    }
 }
 
 fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, Obstacle> {
@@ -232,24 +243,32 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
         scanned.push(scan_unchanged(daemon, unit, path, &changes, now)?);
     }
     // What is not there was only named, unless something could have read it.
-    let follows = scanned.iter().any(|(file, _)| file.scan.assembler_includes);
+    let follows = unit.might_assemble_files(scanned.iter().map(|(file, _)| file.scan.as_ref()));
     let listed = inputs.assembler_files.iter().filter(|path| !inputs.files.contains(path));
     let assembled = Assembled::of(daemon, unit, listed, follows, &changes, now)?;
-    let mut reads = Reads { files: assembled.files, ..Reads::default() };
-    match refuse_files(unit, &scanned, inputs.shows_no_time) {
-        Err(Obstacle::NeedsText(_)) if !reads.files.is_empty() => {
+    let day = shown_day(unit, inputs, now);
+    let mut reads = Reads { files: assembled.files, day, ..Reads::default() };
+    match refuse_files(unit, &scanned, inputs, now) {
+        Err(Obstacle::NeedsText(_)) if !reads.files.is_empty() && inputs.text.is_some() => {
             let path = reads.files[0].0.to_string_lossy();
             return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, path).into());
         }
         result => result?,
     }
+    forget_modules(unit, inputs, &mut scanned)?;
+    if inputs.search.is_some() && !follow_macros(unit, &mut scanned) {
+        return Err(Obstacle::NeedsText(NeedsText::default()));
+    }
     let listed = scanned.iter().skip(1).map(|(file, digest)| (file.path.clone(), *digest));
     reads.files.extend(listed);
-    let mut once = Once::default();
+    let mut once = Once::of(unit);
     if scanned.iter().any(|(file, digest)| once.has_another(file, *digest)) {
         return Err(Obstacle::NeedsText(NeedsText::default()));
     }
-    let quoted = line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref()));
+    let quoted = match inputs.text.and_then(|text| text.line_files.clone()) {
+        Some(named) => named,
+        None => line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref())),
+    };
     if let Some(search) = inputs.search {
         let read: Vec<FileRead> = scanned.into_iter().map(|(file, _)| file).collect();
         let inputs = add_probes(daemon, unit, &read, search, &changes, now, &mut reads)?;
@@ -283,15 +302,23 @@ fn private_path(unit: &Unit, reads: &Reads) -> Option<PathBuf> {
 }
 
 /// The files with `#pragma once`, by their content: gcc reads the second of two equal ones only where
-/// their times differ (`libcpp/files.cc`, `is_known_idempotent_file`).
-#[derive(Default)]
-struct Once(HashMap<Digest, (u64, u64)>);
+/// their times differ (`libcpp/files.cc`, `is_known_idempotent_file`). clang goes by the inode
+/// (`clang/lib/Lex/HeaderSearch.cpp`), and names both among its files.
+struct Once {
+    by_content: bool,
+    files: HashMap<Digest, (u64, u64)>,
+}
 
 impl Once {
-    /// Whether another file is equal to this one.
+    fn of(unit: &Unit) -> Once {
+        let by_content = unit.compiler.banner.family == Family::Gcc;
+        Once { by_content, files: HashMap::new() }
+    }
+
+    /// Whether another file is equal to this one, such that the compiler may take one for the other.
     fn has_another(&mut self, file: &FileRead, digest: Digest) -> bool {
         let id = (file.stamp.device, file.stamp.inode);
-        file.scan.once && *self.0.entry(digest).or_insert(id) != id
+        self.by_content && file.scan.once && *self.files.entry(digest).or_insert(id) != id
     }
 }
 
@@ -373,18 +400,20 @@ fn reason_of(error: &std::io::Error) -> Counter {
 fn refuse_files(
     unit: &Unit,
     scanned: &[(FileRead, Digest)],
-    shows_no_time: bool,
+    inputs: &Inputs,
+    now: SystemTime,
 ) -> Result<(), Obstacle> {
     let all = || scanned.iter().map(|(file, _)| file.scan.as_ref()).chain(&unit.definitions);
-    for scan in all() {
-        if let Some(what) =
-            unsupported_directive(scan, &unit.compiler, &unit.invocation, unit.config)
-        {
-            return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what).into());
-        }
+    if let Some(what) = all().find_map(unsupported_directive) {
+        return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what).into());
     }
     if all().any(|scan| scan.opaque_line) && !unit.invocation.language.is_assembly() {
-        return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, "#line").into());
+        let is_told = |text: &Text| text.line_files.is_some();
+        ask_text(unit, inputs, is_told, "#line")?;
+    }
+    let files = scanned.iter().map(|(file, _)| file.scan.as_ref());
+    if unit.assembles_unreported() && unit.might_assemble_files(files) {
+        ask_text(unit, inputs, |text| !text.assembler_reads, ASSEMBLER_READS)?;
     }
     if !unit.invocation.language.is_preprocessed_by_the_compiler() {
         return Ok(());
@@ -395,32 +424,58 @@ fn refuse_files(
             definition.plain_macros.iter().any(|name| scan.operand_words.contains(name))
         })
     };
-    let opaque = |scan: &Scan| scan.opaque_has_include || !scan.has_include_aliases.is_empty();
-    let opaque = unit.definitions.iter().any(opaque) || has_escaping_alias(unit, scanned);
-    // gcc shortens `folder/../x.h`, so that such an operand cannot be told from the file's name.
-    let climbs = unit.definitions.iter().any(|scan| scan.parent_folder_in_macro)
-        && all().any(|scan| scan.computed_include);
-    let depends_on_time = !shows_no_time && all().any(|scan| unit.depends_on_time(scan));
-    if opaque || climbs || depends_on_time || all().any(redefines) {
+    let opaque = unit.definitions.iter().any(|scan| scan.opaque_has_include);
+    let shows_time = inputs.shown() != Shown::Nothing && shown_day(unit, inputs, now).is_none();
+    let depends_on_time = shows_time && all().any(|scan| unit.depends_on_time(scan));
+    if opaque || is_traditional(unit) || depends_on_time || all().any(redefines) {
         return Err(Obstacle::NeedsText(NeedsText::default()));
     }
     Ok(())
 }
 
-/// Whether another name that one file gives to `__has_include` occurs in another file, where its
-/// uses were not followed. A file that cannot be read says nothing.
-fn has_escaping_alias(unit: &Unit, scanned: &[(FileRead, Digest)]) -> bool {
-    let holds = |path: &Path, name: &[u8]| {
-        let mut bytes = Vec::new();
-        let read = unit.here.open_file(path).and_then(|mut file| file.read_to_end(&mut bytes));
-        read.is_err() || memchr::memmem::find(&bytes, name).is_some()
-    };
-    scanned.iter().any(|(definer, _)| {
-        definer.scan.has_include_aliases.iter().any(|name| {
-            let others = scanned.iter().filter(|(file, _)| file.path != definer.path);
-            others.into_iter().any(|(file, _)| holds(&file.path, name))
-        })
-    })
+/// Words that look like directives of modules, and are not compiled as such, do not count.
+fn forget_modules(
+    unit: &Unit,
+    inputs: &Inputs,
+    scanned: &mut [(FileRead, Digest)],
+) -> Result<(), Obstacle> {
+    let any = scanned.iter().any(|(file, _)| file.scan.module_directives);
+    if inputs.search.is_none() || !any {
+        return Ok(());
+    }
+    match inputs.text {
+        _ if !unit.knows_modules() => {}
+        Some(text) if !text.has_modules => {}
+        Some(_) => return Ok(()),
+        None => return Err(Obstacle::NeedsText(NeedsText::default())),
+    }
+    for (file, _) in scanned.iter_mut().filter(|(file, _)| file.scan.module_directives) {
+        file.scan = Arc::new(Scan { module_directives: false, ..file.scan.as_ref().clone() });
+    }
+    Ok(())
+}
+
+/// The day that the text shows, where that was the day from the start of the compile until now.
+fn shown_day(unit: &Unit, inputs: &Inputs, now: SystemTime) -> Option<Day> {
+    let Shown::Day(shown) = inputs.shown() else { return None };
+    let is_day = |moment| day(&unit.environment, moment) == Some(shown);
+    (is_day(inputs.start.stamp_clock) && is_day(now)).then_some(shown)
+}
+
+/// What the text decides once; where there is no text, it is to be made.
+fn ask_text(
+    unit: &Unit,
+    inputs: &Inputs,
+    is_fine: impl Fn(&Text) -> bool,
+    what: &str,
+) -> Result<(), Obstacle> {
+    match inputs.text {
+        Some(text) if is_fine(text) => Ok(()),
+        None if unit.invocation.language.is_preprocessed_by_the_compiler() => {
+            Err(Obstacle::NeedsText(NeedsText::default()))
+        }
+        _ => Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what).into()),
+    }
 }
 
 /// What the compiler looked for; gives the files that it knew by another name, or passed over.

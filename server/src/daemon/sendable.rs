@@ -139,7 +139,7 @@ fn form(unit: &Unit) -> Option<Form> {
 /// What a file contains that would mean something else, or nothing, on another machine.
 fn unsendable(unit: &Unit, scan: &Scan) -> Option<&'static str> {
     let clang = unit.compiler.banner.family == Family::Clang;
-    if scan.assembler_includes {
+    if scan.assembler.could_read() {
         Some(".incbin or .include")
     } else if scan.any_time_macro() {
         Some("a macro of time")

@@ -55,6 +55,7 @@ pub fn run(mode: Mode) -> io::Result<()> {
     }
     start_log(&config, mode);
     share_memory_between_threads();
+    forget_zone();
     ceiling::keep();
     // What the cache holds is nobody else's business. Output files get their mode on their own.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -118,6 +119,15 @@ fn detach() {
     // SAFETY: nothing of ours is open yet beyond the three standard streams.
     unsafe {
         libc::close_range(3, libc::c_uint::MAX, 0);
+    }
+}
+
+/// Whoever started the daemon may live in another zone than those whom it serves: the machine's own is
+/// what a call without TZ means.
+fn forget_zone() {
+    // SAFETY: no other thread runs yet.
+    unsafe {
+        std::env::remove_var("TZ");
     }
 }
 

@@ -4,6 +4,7 @@ use super::active::Stage;
 use super::compiled::Compiled;
 use super::compilers::Stop;
 use super::conversation::Conversation;
+use super::day::{Ran, Shown, has_plain_clock, shown};
 use super::local_slots::Purpose;
 use super::remember::line_files;
 use super::start::Start;
@@ -14,7 +15,7 @@ use cache::file_memo::{Content, Presence};
 use cache::hasher::Digest;
 use cache::invocation::Family;
 use cache::outcome::{Counter, Uncacheable};
-use cache::scan::Scan;
+use cache::scan::{Scan, assembler_may_read, scan};
 use cache::{depfile, key};
 use memchr::memmem;
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// The preprocessed text of a unit.
 pub struct Text {
@@ -34,8 +36,14 @@ pub struct Text {
     pub files: Vec<PathBuf>,
     /// Before the preprocessor ran.
     pub start: Start,
-    /// It contains something that a time macro could have become.
-    pub shows_time: bool,
+    /// What it contains that a time macro could have become.
+    pub shown: Shown,
+    /// As the assembler gets it, it reads a file, or could.
+    pub assembler_reads: bool,
+    /// It has what may be a directive of modules.
+    pub has_modules: bool,
+    /// The files that `#line` names, which a compiler quotes; `None` where that cannot be told.
+    pub line_files: Option<BTreeSet<PathBuf>>,
     /// Compiled anywhere, it gives the same outputs: no option or source asks for more than tokens.
     pub is_enough: bool,
     /// The text itself, where it is enough.
@@ -84,6 +92,7 @@ pub fn preprocess(
     }
     arguments.extend(words.iter().map(|word| word.as_bytes().to_vec()));
     let order = Run { program: unit.call.compiler.clone(), arguments, ..Run::default() };
+    let started = SystemTime::now();
     let mut captured = conversation.run(order, 1)?;
     drop(slot);
     cache.counts.add_compile_time(captured.wall);
@@ -100,13 +109,30 @@ pub fn preprocess(
     let mut files = depfile::inputs(&rule)
         .ok_or_else(|| refuse("unreadable dependency output of the preprocessor"))?;
     files.retain(|path| *path != unit.invocation.source);
-    let Keys { key, exact_key, only_tokens } = keys(daemon, unit, &text, &warnings, &files)?;
-    let shows_time = shows_time(&text);
+    let Keys { key, exact_key, only_tokens, assembler_reads, has_modules, line_files } =
+        keys(daemon, unit, &text, &warnings, &files)?;
+    let ran = match has_plain_clock(&unit.environment) {
+        true => Ran::Between(started, SystemTime::now()),
+        false => Ran::Whenever,
+    };
+    let shown = shown(&text, ran);
     let is_enough =
         only_tokens && key.is_some() && (whole_rule || unit.invocation.depfile.is_none());
     let rule = whole_rule.then_some(rule);
     let bytes = if is_enough { text } else { Vec::new() };
-    Ok(Text { key, exact_key, files, start, shows_time, is_enough, bytes, rule })
+    Ok(Text {
+        key,
+        exact_key,
+        files,
+        start,
+        shown,
+        assembler_reads,
+        has_modules,
+        line_files,
+        is_enough,
+        bytes,
+        rule,
+    })
 }
 
 /// The files that the line marks of a text name, besides the compiler's own; `None` where a name is
@@ -157,6 +183,9 @@ struct Keys {
     exact_key: Option<Digest>,
     /// The tokens alone decide.
     only_tokens: bool,
+    assembler_reads: bool,
+    has_modules: bool,
+    line_files: Option<BTreeSet<PathBuf>>,
 }
 
 /// What the preprocessor warns of counts as well: it is part of what the compile will print.
@@ -167,8 +196,7 @@ fn keys(
     warnings: &[u8],
     files: &[PathBuf],
 ) -> Result<Keys, Stop> {
-    let mut assembler_reads = unit.definitions.iter().any(|scan| scan.assembler_includes);
-    let mut quoted = BTreeSet::new();
+    let mut scans = Vec::with_capacity(files.len() + 1);
     let mut all = Vec::with_capacity(files.len() + 1);
     let mut only_tokens = unit.invocation.needs_only_tokens && warnings.is_empty();
     for path in std::iter::once(&unit.invocation.source).chain(files) {
@@ -177,12 +205,21 @@ fn keys(
             .scanned(&unit.here, path, unit.now)
             .map_err(|_| refuse("a file that was read is gone"))?;
         only_tokens &= !scan.column_builtins;
-        assembler_reads |= scan.assembler_includes;
-        quoted.extend(line_files(unit, std::iter::once(scan.as_ref())));
+        scans.push(scan);
         all.push((path.clone(), content.digest));
     }
-    if assembler_reads && unit.assembles() {
-        return Ok(Keys { key: None, exact_key: None, only_tokens: false });
+    let scans = || scans.iter().map(Arc::as_ref);
+    let line_files = match scans().any(|scan| scan.opaque_line) {
+        true => marked_files(unit, text, files),
+        false => Some(line_files(unit, scans())),
+    };
+    let assembler_reads = unit.assembles()
+        && unit.might_assemble_files(scans())
+        && assembler_may_read(text, unit.reach());
+    let has_modules = scans().any(|scan| scan.module_directives) && scan(text).module_directives;
+    if assembler_reads || line_files.is_none() {
+        let (key, exact_key, only_tokens) = (None, None, false);
+        return Ok(Keys { key, exact_key, only_tokens, assembler_reads, has_modules, line_files });
     }
     only_tokens &= !unit.definitions.iter().any(|scan| scan.column_builtins);
     let mut hashed = Digest::of(text).0.to_vec();
@@ -196,45 +233,36 @@ fn keys(
             hashed.extend_from_slice(path);
         }
     }
-    for path in quoted {
-        let content = daemon.memo.content(&unit.here, &path, unit.now).ok();
+    for path in line_files.iter().flatten() {
+        let content = daemon.memo.content(&unit.here, path, unit.now).ok();
         hashed.extend_from_slice(&content.map_or([0; Digest::LEN], |content| content.digest.0));
     }
     let key = |files| Some(key::text_key(&unit.inputs(), Digest::of(&hashed), files));
     let exact_key = key(Some(all.as_slice()));
-    Ok(match only_tokens {
-        true => Keys { key: key(None), exact_key, only_tokens },
-        false => Keys { key: exact_key, exact_key: None, only_tokens },
-    })
+    let (key, exact_key) = match only_tokens {
+        true => (key(None), exact_key),
+        false => (exact_key, None),
+    };
+    Ok(Keys { key, exact_key, only_tokens, assembler_reads, has_modules, line_files })
 }
 
-/// Whether the text contains a date or a time in the form of `__DATE__` (`"Mmm dd yyyy`),
-/// `__TIME__` (`hh:mm:ss`) or `__TIMESTAMP__`, which contains such a time (C11 6.10.8.1).
-fn shows_time(text: &[u8]) -> bool {
-    let digits = |bytes: Option<&[u8]>| {
-        bytes.is_some_and(|bytes| bytes.iter().all(|byte| byte.is_ascii_digit()))
-    };
-    let is_time = |colon: usize| {
-        colon >= 2
-            && digits(text.get(colon - 2..colon))
-            && digits(text.get(colon + 1..colon + 3))
-            && text.get(colon + 3) == Some(&b':')
-    };
-    let is_date = |quote: usize| {
-        text.get(quote + 1..quote + 12).is_some_and(|date| {
-            date[..3].iter().all(u8::is_ascii_alphabetic)
-                && date[3] == b' '
-                && date[5].is_ascii_digit()
-                && date[6] == b' '
-                && digits(Some(&date[7..]))
-        })
-    };
-    memchr::memchr_iter(b':', text).any(is_time) || memchr::memchr_iter(b'"', text).any(is_date)
+/// The files that the line marks of a text name, and that were not read: where a `#line` has a macro as
+/// its operand, its text does not say which.
+fn marked_files(unit: &Unit, text: &[u8], files: &[PathBuf]) -> Option<BTreeSet<PathBuf>> {
+    if unit.invocation.language.is_assembly() {
+        return Some(BTreeSet::new());
+    }
+    let mut names = line_marks(text)?;
+    names.remove(&unit.invocation.source);
+    files.iter().for_each(|path| {
+        names.remove(path);
+    });
+    Some(names)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{line_marks, shows_time};
+    use super::line_marks;
 
     #[test]
     fn line_marks_name_files() {
@@ -243,21 +271,5 @@ mod tests {
         assert_eq!(names, ["a.c", "inc/b.h"].map(std::path::PathBuf::from));
         assert!(line_marks(b"# 1 \"a\\\"b\"\n").is_none());
         assert!(line_marks(b"x\n# 1 \"a").is_none());
-    }
-
-    #[test]
-    fn dates_and_times_are_seen() {
-        for text in [
-            r#"char d[] = "Nov 24 2026";"#,
-            r#"char d[] = "Jan  1 2026";"#,
-            r#"char d[] = "\"Jan  1 2026\"";"#,
-            r#"char t[] = "03:04:05";"#,
-            r#"char t[] = "Tue Nov 24 03:36:00 2026";"#,
-        ] {
-            assert!(shows_time(text.as_bytes()), "{text}");
-        }
-        for text in ["int a = b ? 12:13;", r#""Nov 24""#, "std::map<int, int> m;", ""] {
-            assert!(!shows_time(text.as_bytes()), "{text}");
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! One call, understood: settings, compiler, options, source, and the name of its manifest.
 
+use super::Daemon;
 use super::active::Progress;
 use super::changes::Changes;
 use super::compilers::{Asker, Prober, Stop, driver_name};
+use super::day::{Day, day};
 use super::descriptors;
 use super::writers::Claim;
-use super::{Daemon, besides};
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{
@@ -17,7 +18,7 @@ use cache::invocation::{Argument, Context, Family, Invocation, Phase, Role, Slop
 use cache::key::{self, Inputs};
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs::{Manner, OutputFile, access_after, has_default_permissions};
-use cache::scan::{Scan, scan_definition};
+use cache::scan::{Pieces, Reach, Scan, scan_definition};
 use cache::{entry::PartKind, environment};
 use config::{CompilerCheck, Config, Environment};
 use std::ffi::{OsStr, OsString};
@@ -42,6 +43,12 @@ const LOOK_VARIABLES: [&str; 12] = [
     "VTE_VERSION",
     "WT_SESSION",
 ];
+
+/// What a source is refused for whose assembler reads a file, and does not say so.
+pub const ASSEMBLER_READS: &str = ".incbin or .include";
+
+/// How clang is told to use GNU as, which reads names of sections and symbols as text.
+const OTHER_ASSEMBLER: [&str; 2] = ["-fno-integrated-as", "-no-integrated-as"];
 
 /// A compiler call as it arrived.
 #[derive(Clone, Debug)]
@@ -124,22 +131,16 @@ impl<'c> Unit<'c> {
         let mut identity = identity(&compiler, call, config, &mut asker)?;
         let command = command_behind(daemon, call, &invocation, &compiler, &mut asker)?;
         identity.extend(command.iter().flat_map(|command| command.0));
-        let look = look(call);
-        if invocation.records_command_line {
-            identity.extend(besides::recorded(call, &compiler, look).0);
-        }
         let definitions = definitions(&invocation);
         if !epoch_counts(&invocation, &scan, &definitions) {
             key_environment.retain(|(name, value)| {
                 *name != environment::EPOCH || !environment::is_epoch(value)
             });
         }
-        let mut other_files =
+        let other_files =
             other_files(&invocation, &compiler, call, config, &daemon.memo, &here, now)?;
-        let lists = besides::ignore_lists(&invocation, &compiler, &daemon.memo, &here, now);
-        other_files
-            .extend(lists.map_err(|path| refuse(Counter::BadInputFile, path.to_string_lossy()))?);
         let working_directories = working_directories(&invocation, call, config, &here);
+        let look = look(call);
         let mut unit = Unit {
             call,
             config,
@@ -267,6 +268,54 @@ impl<'c> Unit<'c> {
         assembles(&self.invocation)
     }
 
+    /// Whether a result that shows a day, or none, is of today.
+    pub fn is_of_today(&self, shown: Option<Day>) -> bool {
+        shown.is_none_or(|shown| day(&self.environment, self.now) == Some(shown))
+    }
+
+    /// The macros of the command line: `NAME`, `NAME=text` or `NAME(parameters)=text`.
+    pub fn definition_words(&self) -> Vec<Vec<u8>> {
+        definition_words(&self.invocation).map(<[u8]>::to_vec).collect()
+    }
+
+    /// Whether `import` and `module` may begin directives.
+    pub fn knows_modules(&self) -> bool {
+        knows_modules(&self.compiler, &self.invocation)
+    }
+
+    /// Whether nobody says what the assembler reads.
+    pub fn assembles_unreported(&self) -> bool {
+        is_unreported(&self.compiler, &self.invocation, self.config)
+    }
+
+    /// What of the source is text for the assembler.
+    pub fn reach(&self) -> Reach {
+        let has_word = |wanted: &[&str]| {
+            let mut words = self.invocation.arguments.iter().flat_map(|argument| &argument.words);
+            words.any(|word| wanted.iter().any(|wanted| word == wanted))
+        };
+        if self.invocation.language.is_assembly() {
+            Reach::Source
+        } else if self.compiler.banner.family == Family::Clang && !has_word(&OTHER_ASSEMBLER) {
+            Reach::Statements
+        } else {
+            Reach::AllStrings
+        }
+    }
+
+    /// Whether sources with these traits could make the assembler read a file.
+    pub fn might_assemble_files<'s>(&'s self, scans: impl Iterator<Item = &'s Scan>) -> bool {
+        let (mut pieces, mut source) = (Pieces::default(), false);
+        for scan in scans.chain(&self.definitions) {
+            pieces = pieces | scan.assembler;
+            source |= scan.assembler_source;
+        }
+        match self.invocation.language.is_assembly() {
+            true => source || pieces.might_read(),
+            false => pieces.might_read(),
+        }
+    }
+
     /// Whether the outputs of a file with these traits depend on when it is compiled.
     pub fn depends_on_time(&self, scan: &Scan) -> bool {
         self.can_hold_time(scan) && !self.config.sloppiness.time_macros
@@ -377,12 +426,7 @@ fn parse(
         },
         cxx_driver: name.windows(2).any(|window| window == b"++"),
     };
-    let mut invocation = Invocation::parse(&call.arguments, &context)?;
-    let banner = &driver.banner;
-    if banner.family == Family::Clang && invocation.has_codeview(&banner.target_options) {
-        invocation.record_command_line();
-    }
-    Ok(invocation)
+    Invocation::parse(&call.arguments, &context)
 }
 
 fn outputs(
@@ -451,15 +495,21 @@ fn refuse_source(
     if scan.disabled {
         return Err(refuse(Counter::Disabled, "the source says so"));
     }
-    if scan.module_directives && invocation.language.is_preprocessed_by_the_compiler() {
-        return Err(refuse(Counter::CouldNotUseModules, "module directive in the source"));
+    // Of other sources the text decides.
+    let is_text =
+        invocation.language.is_assembly() && !invocation.language.is_preprocessed_by_the_compiler();
+    if is_text && scan.assembler_source && is_unreported(compiler, invocation, config) {
+        return Err(refuse(Counter::UnsupportedCodeDirective, ASSEMBLER_READS));
     }
     let preprocesses = invocation.language.is_preprocessed_by_the_compiler();
+    if scan.module_directives && preprocesses && knows_modules(compiler, invocation) {
+        return Err(refuse(Counter::CouldNotUseModules, "module directive in the source"));
+    }
     let mut names = scan.includes.iter().map(|include| Path::new(OsStr::from_bytes(&include.name)));
     if let Some(name) = names.find(|name| preprocesses && is_spelled_privately(name)) {
         return Err(refuse(Counter::BadInputFile, name.to_string_lossy()));
     }
-    match unsupported_directive(scan, compiler, invocation, config) {
+    match unsupported_directive(scan) {
         Some(what) => Err(refuse(Counter::UnsupportedCodeDirective, what)),
         None => Ok(()),
     }
@@ -469,19 +519,22 @@ fn assembles(invocation: &Invocation) -> bool {
     invocation.phase == Phase::Object || invocation.language.is_assembly()
 }
 
+/// Whether `import` and `module` may begin directives: for gcc only where an option says so.
+fn knows_modules(compiler: &Compiler, invocation: &Invocation) -> bool {
+    let mut words = invocation.arguments.iter().flat_map(|argument| &argument.words);
+    compiler.banner.family == Family::Clang
+        || words.any(|word| word.as_bytes().starts_with(b"-fmodule"))
+}
+
+/// Whether an assembler runs that does not say what it reads: clang's, and any to which no word may be
+/// added. Under -S nothing is assembled.
+fn is_unreported(compiler: &Compiler, invocation: &Invocation, config: &Config) -> bool {
+    let is_silent = compiler.banner.family == Family::Clang || invocation.records_command_line;
+    is_silent && assembles(invocation) && !config.sloppiness.incbin
+}
+
 /// A directive that reads files which no dependency list names.
-pub fn unsupported_directive(
-    scan: &Scan,
-    compiler: &Compiler,
-    invocation: &Invocation,
-    config: &Config,
-) -> Option<&'static str> {
-    // GNU as reports what it read; clang's assembler does not. Under -S nothing is assembled.
-    let silent = compiler.banner.family == Family::Clang || invocation.records_command_line;
-    let unreported = silent && assembles(invocation) && !config.sloppiness.incbin;
-    if scan.assembler_includes && unreported {
-        return Some(".incbin or .include");
-    }
+pub fn unsupported_directive(scan: &Scan) -> Option<&'static str> {
     if scan.embed {
         return Some("#embed");
     }
@@ -605,9 +658,13 @@ fn apparent_directory<'c>(call: &'c Call, here: &WorkingDirectory) -> Option<&'c
 
 /// The macros of the command line are source text as well.
 fn definitions(invocation: &Invocation) -> Vec<Scan> {
+    definition_words(invocation).map(scan_definition).collect()
+}
+
+fn definition_words(invocation: &Invocation) -> impl Iterator<Item = &[u8]> {
     let arguments = invocation.arguments.iter().filter(|argument| argument.role == Role::Macro);
     let words = arguments.filter_map(|argument| argument.words.last());
-    words.flat_map(|word| definitions_in(word.as_bytes())).map(scan_definition).collect()
+    words.flat_map(|word| definitions_in(word.as_bytes()))
 }
 
 /// The definitions in the last word of an option for macros: `X=1`, `-DX=1`, `--define-macro=X=1` or
@@ -629,7 +686,6 @@ fn look(call: &Call) -> Digest {
     let mut hasher = KeyHasher::new("rcache look of diagnostics 1");
     hasher.field("terminal", &[u8::from(call.terminal.stderr)]);
     hasher.field("columns", &call.terminal.columns.to_le_bytes());
-    hasher.field("columns of the input", &call.terminal.input_columns.to_le_bytes());
     for name in LOOK_VARIABLES {
         if let Some(value) = call.caller.variable(name) {
             hasher.field("variable", name.as_bytes());

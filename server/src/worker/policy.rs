@@ -189,8 +189,9 @@ pub fn reads_files(source: &[u8]) -> bool {
     let searches = !scan.includes.is_empty()
         || !scan.has_includes.is_empty()
         || scan.computed_include
-        || scan.opaque_has_include;
-    searches || scan.assembler_includes || scan.embed || scan.pragma_dependency
+        || scan.opaque_has_include
+        || scan.macro_has_include;
+    searches || scan.assembler.might_read() || scan.embed || scan.pragma_dependency
 }
 
 fn understand<'w>(
