@@ -68,6 +68,22 @@ pub enum PartKind {
     CallgraphInfo = 6,
     /// What `-Wa,-a` lists.
     Listing = 7,
+    /// `-fsave-optimization-record`.
+    OptimizationRecord = 8,
+    /// `-ftime-trace`.
+    TimeTrace = 9,
+    /// `--serialize-diagnostics`.
+    Diagnostics = 10,
+    /// `-MJ`.
+    CompilationEntry = 11,
+    /// The text of `-save-temps`.
+    SavedText = 12,
+    /// The assembly of `-save-temps`.
+    SavedAssembly = 13,
+    /// The bitcode of `-save-temps`.
+    SavedBitcode = 14,
+    /// `-aux-info`.
+    Prototypes = 15,
     /// What the compiler wrote to standard output.
     Stdout = 16,
     /// What the compiler wrote to standard error.
@@ -90,6 +106,14 @@ impl PartKind {
         PartKind::StackUsage,
         PartKind::CallgraphInfo,
         PartKind::Listing,
+        PartKind::OptimizationRecord,
+        PartKind::TimeTrace,
+        PartKind::Diagnostics,
+        PartKind::CompilationEntry,
+        PartKind::SavedText,
+        PartKind::SavedAssembly,
+        PartKind::SavedBitcode,
+        PartKind::Prototypes,
         PartKind::Stdout,
         PartKind::Stderr,
         PartKind::Facts,
@@ -107,6 +131,14 @@ impl PartKind {
             PartKind::StackUsage => "stack-usage",
             PartKind::CallgraphInfo => "callgraph-info",
             PartKind::Listing => "listing",
+            PartKind::OptimizationRecord => "optimization-record",
+            PartKind::TimeTrace => "time-trace",
+            PartKind::Diagnostics => "diagnostics",
+            PartKind::CompilationEntry => "compilation-entry",
+            PartKind::SavedText => "saved-text",
+            PartKind::SavedAssembly => "saved-assembly",
+            PartKind::SavedBitcode => "saved-bitcode",
+            PartKind::Prototypes => "prototypes",
             PartKind::Stdout => "stdout",
             PartKind::Stderr => "stderr",
             PartKind::Facts => "facts",

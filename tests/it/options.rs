@@ -237,3 +237,63 @@ fn a_plugin_counts_by_its_content() {
     trap.change(|project| make(project, "fclose(fopen(\"a.h\", \"r\"));"));
     assert_eq!(trap.check(), "unsupported_compiler_option");
 }
+
+#[test]
+fn words_for_the_preprocessor_about_the_rule() {
+    cached(
+        "gcc",
+        &[
+            "-Wp,-MMD,x.d,-MT,target -c a.c",
+            "-Wp,-MD,x.d,-MT,target,-MP -c a.c",
+            "-Wp,-MMD,x.d -Wp,-MQ,target -Wp,-DY=1 -c a.c",
+            "-MMD -Wp,-MMD,x.d -c a.c",
+            "-MMD -Wp,-MMD,x.d -c a.c -o inc/a.o",
+            "-MD -Wp,-MD,x.d -MT target -c a.c",
+        ],
+    );
+}
+
+#[test]
+fn files_beside_the_object_by_options_of_their_own() {
+    cached(
+        "gcc",
+        &[
+            "-save-temps -c a.c",
+            "-save-temps -c a.c -o inc/a.o -MD",
+            "-save-temps=obj -g -c a.c -o inc/x.y.o",
+            "-save-temps -S a.c -o inc/a.s",
+            "-save-temps -c a.cc -o inc/noext",
+            "-save-temps -fstack-usage -c a.c -o inc/a.o",
+            "-O2 -fsave-optimization-record -c a.c -o inc/x.y.o",
+            "-O2 -fsave-optimization-record -c a.c",
+            "-aux-info prototypes.txt -c a.c",
+            "-flto -fstack-usage -c a.c",
+            "-flto -fcallgraph-info -c a.c",
+            "-flto --coverage -c a.c -o inc/a.o",
+            "-flto -g -gsplit-dwarf -c a.c -o inc/a.o",
+            "-flto -ffat-lto-objects -fstack-usage -c a.c",
+            "-foffload=disable -c a.c",
+        ],
+    );
+    for compiler in ["clang", "clang-16", "clang-19"] {
+        cached(
+            compiler,
+            &[
+                "-save-temps -c a.c -o inc/a.o",
+                "-save-temps=obj -g -c a.c -o inc/x.y.o -MD",
+                "-save-temps -S a.c",
+                "-O2 -fsave-optimization-record -c a.c -o inc/x.y.o",
+                "-O2 -foptimization-record-file=inc/r.yaml -c a.c",
+                "--serialize-diagnostics inc/d.dia -c a.c",
+                "-Wall --serialize-diagnostics inc/d.dia -fsyntax-only a.c",
+                "-MJ inc/a.json -c a.c -MD -MF a.d",
+                "-MJ inc/a.json -c a.c",
+                "-ftime-trace -c a.c -o inc/x.y.o",
+                "-flto -fstack-usage -c a.c",
+                "-flto -g -gsplit-dwarf -c a.c",
+                "-flto --coverage -c a.c",
+                "-flto -O2 -c a.c",
+            ],
+        );
+    }
+}

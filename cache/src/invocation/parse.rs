@@ -1,6 +1,7 @@
 //! One pass over the words: what each says, and the argument that it becomes.
 
 mod decide;
+mod sides;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -32,11 +33,26 @@ pub(super) fn parse(arguments: &[OsString], context: &Context) -> Result<Invocat
         } else if word == "--" && context.family == Family::Clang {
             call.only_operands = true;
             call.push(vec![word], Role::Neutral, KeyPart::Nothing);
+        } else if let Some((rule, others)) = split_rule(&word, context.family) {
+            call.split = true;
+            call.rewritten = true;
+            call.option(rule, &mut words);
+            call.option(others, &mut words);
         } else {
             call.option(word, &mut words);
         }
     }
     call.decide()
+}
+
+/// gcc's `-Wp,-MMD,FILE,…`: the rule and the rest, each as a word.
+fn split_rule(word: &OsStr, family: Family) -> Option<(OsString, OsString)> {
+    let bytes = word.as_bytes();
+    let operand = bytes.strip_prefix(b"-Wp,-MD,").or_else(|| bytes.strip_prefix(b"-Wp,-MMD,"))?;
+    let file = operand.iter().position(|&byte| byte == b',').filter(|_| family == Family::Gcc)?;
+    let at = bytes.len() - operand.len() + file;
+    let rest = [b"-Wp", &bytes[at..]].concat();
+    Some((OsString::from_vec(bytes[..at].to_vec()), OsString::from_vec(rest)))
 }
 
 /// What the words have said so far.
@@ -60,6 +76,14 @@ struct Call<'a> {
     profiles: Profiles,
     /// `-fpreprocessed`.
     says_preprocessed: bool,
+    /// Further outputs with names of their own.
+    side_files: Vec<(PartKind, PathBuf)>,
+    /// `-save-temps`, and whether in the folder of the output.
+    save_temps: Option<bool>,
+    /// `-fno-lto`.
+    lto_taken_back: bool,
+    /// One word of the call was taken for two.
+    split: bool,
     /// `-Wa,-a…=FILE`.
     assembler_listing: Option<PathBuf>,
     /// `-Wa,-a…` in all: where one names no file, another must.
@@ -131,6 +155,10 @@ impl<'a> Call<'a> {
             read_files: Vec::new(),
             profiles: Profiles::default(),
             says_preprocessed: false,
+            side_files: Vec::new(),
+            save_temps: None,
+            lto_taken_back: false,
+            split: false,
             assembler_listing: None,
             lists_assembly: false,
             lists_sources: false,
@@ -271,8 +299,12 @@ impl<'a> Call<'a> {
             Effect::ForcedInclude => Role::ForcedInclude,
             Effect::Link => Role::Link,
             Effect::Colour => Role::Colour,
-            // Neither shapes the text that a preprocessor run is to give.
-            Effect::Phase(_) | Effect::Listing => Role::Phase,
+            // None shapes the text that a preprocessor run is to give, and some write files in it.
+            Effect::Phase(_)
+            | Effect::Listing
+            | Effect::SideFile(_)
+            | Effect::SaveTemps { .. }
+            | Effect::Side(PartKind::TimeTrace | PartKind::OptimizationRecord) => Role::Phase,
             Effect::Language => Role::Language,
             _ => Role::Key,
         };
@@ -296,7 +328,14 @@ impl<'a> Call<'a> {
             Effect::Debug(debug) => self.debug_option(debug, found.negated),
             Effect::CompilationDirectory => self.has_compilation_directory = true,
             Effect::Side(kind) => self.side_output_option(kind, found.negated, word),
-            Effect::Lto => self.link_time |= !found.negated,
+            Effect::SideFile(kind) => self.side_file_option(kind, path(), word),
+            Effect::SaveTemps { beside_output } if !found.negated => {
+                self.save_temps = Some(beside_output);
+            }
+            Effect::Lto => {
+                self.link_time |= !found.negated;
+                self.lto_taken_back |= found.negated;
+            }
             Effect::Bitcode => self.bitcode = true,
             Effect::ReadFile => self.read_files.push(path()),
             Effect::Phase(phase) => self.phases.push(phase),
@@ -337,12 +376,23 @@ impl<'a> Call<'a> {
     }
 
     fn side_output_option(&mut self, kind: PartKind, negated: bool, word: &OsStr) {
+        if negated && !self.side_kinds.contains(&kind) {
+            return;
+        }
         if negated {
             // Which of several such options it takes back differs between compilers.
             self.refuse(Counter::UnsupportedCompilerOption, word);
         } else if !self.side_kinds.contains(&kind) {
             self.side_kinds.push(kind);
         }
+    }
+
+    fn side_file_option(&mut self, kind: PartKind, path: PathBuf, word: &OsStr) {
+        let twice = self.side_files.iter().any(|(known, _)| *known == kind);
+        if twice || path.file_name().is_none() || path == Path::new("-") {
+            self.refuse(Counter::UnsupportedCompilerOption, word);
+        }
+        self.side_files.push((kind, path));
     }
 
     fn output_option(&mut self, path: PathBuf, word: &OsStr) {
@@ -493,9 +543,34 @@ impl Call<'_> {
         self.traits |= LOCAL | POSITION | OUTPUT_NAME;
     }
 
+    /// `-Wp,-MT,TARGET`, `-Wp,-MQ,TARGET` and `-Wp,-MP`, alone or together.
+    fn rule_words(&mut self, parts: &[&[u8]]) -> bool {
+        let mut rest = parts;
+        let (mut target, mut phony) = (false, false);
+        while let [first, others @ ..] = rest {
+            rest = match (*first, others) {
+                (b"-MP", others) => {
+                    phony = true;
+                    others
+                }
+                (b"-MT" | b"-MQ", [_, others @ ..]) => {
+                    target = true;
+                    others
+                }
+                _ => return false,
+            };
+        }
+        self.depfile.target |= target;
+        self.depfile.phony |= phony;
+        true
+    }
+
     /// `-Wp,-MD,FILE` and `-Wp,-MMD,FILE`, as the Linux kernel writes them.
     fn depfile_through_preprocessor(&mut self, operand: &[u8]) -> Option<(Role, KeyPart)> {
         let parts: Vec<&[u8]> = operand.split(|&byte| byte == b',').collect();
+        if self.context.family == Family::Gcc && self.rule_words(&parts) {
+            return Some((Role::Dependency, KeyPart::Words));
+        }
         let (style, system_headers, file) = match parts[..] {
             [b"-MD", file] => ("-Wp,-MD", true, file),
             [b"-MMD", file] => ("-Wp,-MMD", false, file),

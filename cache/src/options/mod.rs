@@ -116,8 +116,15 @@ pub enum Effect {
     Debug(Debug),
     /// The output names this folder where it would name the working directory.
     CompilationDirectory,
-    /// A further output file.
+    /// A further output file, named after the output.
     Side(PartKind),
+    /// A further output file: the operand.
+    SideFile(PartKind),
+    /// `-save-temps`.
+    SaveTemps {
+        /// In the folder of the output, where clang would else take the working directory.
+        beside_output: bool,
+    },
     /// Link-time optimisation.
     Lto,
     /// `-emit-llvm`.

@@ -64,7 +64,9 @@ pub const TABLE: &[Row] = &[
         .does(Refuse(Counter::CouldNotUsePrecompiledHeader))
         .with(OFF_IS_HARMLESS),
     joined("--rtlib=").does(Target).with(CLANG),
-    separate("--serialize-diagnostics").does(Refuse(Counter::UnsupportedCompilerOption)),
+    separate("--serialize-diagnostics")
+        .does(SideFile(PartKind::Diagnostics))
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | PATH | LOCAL | CLANG),
     flag("--shared").does(Link),
     separate("--specs").does(Target).with(GCC | LOCAL),
     joined("--specs=").does(Target).with(GCC | LOCAL),
@@ -101,7 +103,9 @@ pub const TABLE: &[Row] = &[
     flag("-MD").does(Depfile(DepfileOption::AllHeaders)),
     either("-MF").does(Depfile(DepfileOption::File)).with(PATH),
     flag("-MG").does(Refuse(Counter::UnsupportedCompilerOption)).with(OFF_IS_HARMLESS),
-    either("-MJ").does(Refuse(Counter::UnsupportedCompilerOption)),
+    either("-MJ")
+        .does(SideFile(PartKind::CompilationEntry))
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | RECORD | PATH | LOCAL | CLANG),
     flag("-MM").does(Refuse(Counter::CalledForPreprocessing)),
     flag("-MMD").does(Depfile(DepfileOption::UserHeaders)),
     flag("-MP").does(Depfile(DepfileOption::PhonyTargets)),
@@ -132,7 +136,9 @@ pub const TABLE: &[Row] = &[
     separate("-Xpreprocessor").does(Payload(Payload::Preprocessor)),
     flag("-ansi"),
     separate("-arch").does(Arch),
-    separate("-aux-info").does(Refuse(Counter::UnsupportedCompilerOption)),
+    separate("-aux-info")
+        .does(SideFile(PartKind::Prototypes))
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | PATH | LOCAL | GCC),
     flag("-c").does(Phase(Phase::Object)),
     flag("-canonical-prefixes").does(Target),
     flag("-coverage").does(Side(PartKind::Gcno)).with(POSITION | DIRECTORY | OUTPUT_NAME | LOCAL),
@@ -632,7 +638,9 @@ pub const TABLE: &[Row] = &[
     flag("-fobjc-sender-dependent-dispatch"),
     flag("-fobjc-weak"),
     joined("-foffload-abi="),
+    joined("-foffload-options=").with(LOCAL | GCC),
     flag("-foffload-uniform-block").with(CLANG | LOCAL),
+    joined("-foffload=").with(LOCAL | GCC),
     flag("-fomit-frame-pointer"),
     flag("-fopenacc").with(POSITION),
     joined("-fopenacc-dim=").with(POSITION),
@@ -660,7 +668,9 @@ pub const TABLE: &[Row] = &[
     flag("-fopt-info-vec-missed").with(POSITION | GCC),
     flag("-fopt-info-vec-optimized").with(POSITION | GCC),
     joined("-fopt-info=").does(Refuse(Counter::UnsupportedCompilerOption)),
-    joined("-foptimization-record-file=").does(Refuse(Counter::UnsupportedCompilerOption)),
+    joined("-foptimization-record-file=")
+        .does(SideFile(PartKind::OptimizationRecord))
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | PATH | LOCAL | CLANG),
     flag("-foptimize-register-move"),
     flag("-foptimize-sibling-calls"),
     flag("-foptimize-strlen"),
@@ -838,8 +848,8 @@ pub const TABLE: &[Row] = &[
     flag("-fsanitize-undefined-trap-on-error").with(POSITION),
     joined("-fsanitize=").with(POSITION),
     flag("-fsave-optimization-record")
-        .does(Refuse(Counter::UnsupportedCompilerOption))
-        .with(OFF_IS_HARMLESS),
+        .does(Side(PartKind::OptimizationRecord))
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | LOCAL),
     flag("-fsched-critical-path-heuristic"),
     flag("-fsched-dep-count-heuristic"),
     flag("-fsched-group-heuristic"),
@@ -947,7 +957,10 @@ pub const TABLE: &[Row] = &[
     flag("-fthread-jumps"),
     flag("-fthreadsafe-statics"),
     flag("-ftime-report").does(Refuse(Counter::UnsupportedCompilerOption)).with(OFF_IS_HARMLESS),
-    flag("-ftime-trace").does(Refuse(Counter::UnsupportedCompilerOption)).with(OFF_IS_HARMLESS),
+    flag("-ftime-trace")
+        .does(Side(PartKind::TimeTrace))
+        .with(POSITION | OUTPUT_NAME | LOCAL | CLANG),
+    joined("-ftime-trace-granularity=").with(LOCAL | CLANG),
     joined("-ftls-model="),
     flag("-ftoplevel-reorder"),
     flag("-ftracer"),
@@ -1765,9 +1778,16 @@ pub const TABLE: &[Row] = &[
     separate("-rpath").does(Link),
     joined("-rtlib=").does(Target).with(CLANG),
     flag("-s").does(Link),
-    flag("-save-temps").does(Refuse(Counter::UnsupportedCompilerOption)).with(OFF_IS_HARMLESS),
+    flag("-save-temps")
+        .does(SaveTemps { beside_output: false })
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | LOCAL),
     joined("-save-temps=").does(Refuse(Counter::UnsupportedCompilerOption)),
-    separate("-serialize-diagnostics").does(Refuse(Counter::UnsupportedCompilerOption)),
+    flag("-save-temps=obj")
+        .does(SaveTemps { beside_output: true })
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | LOCAL),
+    separate("-serialize-diagnostics")
+        .does(SideFile(PartKind::Diagnostics))
+        .with(POSITION | DIRECTORY | OUTPUT_NAME | PATH | LOCAL | CLANG),
     flag("-shared").does(Link),
     flag("-shared-libgcc").does(Link),
     flag("-shared-libsan").does(Link),

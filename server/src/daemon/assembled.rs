@@ -3,9 +3,11 @@
 use super::Daemon;
 use super::changes::Changes;
 use super::unit::Unit;
+use cache::entry::PartKind;
 use cache::file_memo::{Presence, Stamp};
 use cache::hasher::Digest;
 use cache::outcome::{Counter, Uncacheable};
+use cache::outputs::OutputFile;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -80,7 +82,10 @@ impl Assembled {
 /// `.file` directive names.
 fn is_only_named(unit: &Unit, path: &Path, follows: bool, changes: &Changes) -> bool {
     let source = &unit.invocation.source;
-    if path == source {
+    // Under -save-temps it reads what the compile wrote.
+    let is_own =
+        |output: &OutputFile| output.kind == PartKind::SavedAssembly && output.path == *path;
+    if path == source || unit.outputs.iter().any(is_own) {
         return true;
     }
     // gcc names the source by its last component, wherever it is.

@@ -463,6 +463,9 @@ fn manner(kind: PartKind, invocation: &Invocation, family: Family) -> Manner {
     match (kind, family) {
         (PartKind::Object, Family::Clang) if invocation.language.is_assembly() => Manner::Either,
         (PartKind::Object, Family::Clang) | (PartKind::Dwo, Family::Gcc) => Manner::Anew,
+        (PartKind::SavedText | PartKind::SavedAssembly | PartKind::SavedBitcode, Family::Clang) => {
+            Manner::Anew
+        }
         (PartKind::Object, Family::Gcc) if invocation.phase == Phase::Object => Manner::Anew,
         _ => Manner::Within,
     }

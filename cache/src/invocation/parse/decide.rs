@@ -5,17 +5,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::super::language::{self, Told};
-use super::super::{Argument, Depfile, Invocation, KeyPart, Language, Role, names};
+use super::super::{Depfile, Invocation, KeyPart, Language, Role, names};
 use super::Call;
 use crate::depfile;
-use crate::entry::PartKind;
 use crate::options::{Family, LOCAL, OUTPUT_NAME, POSITION, Phase, RECORD};
 use crate::outcome::{Counter, Uncacheable};
-
-/// The first versions whose rules for `.dwo`, `.gcno`, `.su` and `.ci` are those of [`names`] (gcc 11
-/// reworked `-dumpbase`, clang 12 the meaning of `-gsplit-dwarf` without `-g`).
-const GCC_SIDE_OUTPUTS_SINCE: u32 = 11;
-const CLANG_SIDE_OUTPUTS_SINCE: u32 = 12;
 
 impl Call<'_> {
     /// The call as a whole.
@@ -32,6 +26,16 @@ impl Call<'_> {
         }
         let mut side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
         side_outputs.extend(self.decide_listing(phase)?);
+        side_outputs.extend(self.decide_temporaries(
+            output.as_deref(),
+            &source,
+            language,
+            phase,
+        )?);
+        side_outputs.append(&mut self.side_files);
+        if self.split && self.traits & RECORD != 0 {
+            return Err(Uncacheable::new(Counter::BadCompilerArguments, "-Wp,-MD"));
+        }
         let discards_output = output.take_if(|output| is_null(output)).is_some();
         if discards_output && depfile.as_ref().is_some_and(|depfile| depfile.target_is_output) {
             return Err(Uncacheable::new(Counter::BadCompilerArguments, "-MD -o /dev/null"));
@@ -204,7 +208,8 @@ impl Call<'_> {
         let words = &self.depfile;
         let bad = |detail: &str| Err(Uncacheable::new(Counter::BadCompilerArguments, detail));
         let plain = words.all_headers || words.user_headers;
-        if words.through_preprocessor.is_some() && (plain || words.file.is_some()) {
+        let gcc = self.context.family == Family::Gcc;
+        if words.through_preprocessor.is_some() && (words.file.is_some() || plain && !gcc) {
             return bad("-Wp,-MD");
         }
         if !plain && words.through_preprocessor.is_none() {
@@ -215,7 +220,10 @@ impl Call<'_> {
             return Ok(None);
         }
         let (path, system_headers) = match (&words.through_preprocessor, &words.file) {
-            (Some((path, system_headers)), _) => (path.clone(), *system_headers),
+            // gcc takes the file of this one, and the style of the last.
+            (Some((path, system_headers)), _) => {
+                (path.clone(), *system_headers && !words.user_headers)
+            }
             (None, Some(path)) => (path.clone(), !words.user_headers),
             (None, None) => match output {
                 Some(output) if phase != Phase::SyntaxOnly && !is_null(output) => {
@@ -230,7 +238,8 @@ impl Call<'_> {
             return self.drop_depfile();
         }
         let words = &self.depfile;
-        let handed_on = words.through_preprocessor.is_some() && self.context.family == Family::Gcc;
+        let plain = words.all_headers || words.user_headers;
+        let handed_on = words.through_preprocessor.is_some() && gcc && !plain;
         Ok(Some(Depfile {
             path,
             system_headers,
@@ -248,82 +257,6 @@ impl Call<'_> {
         self.arguments.retain(|argument| argument.role != Role::Dependency);
         self.rewritten = true;
         Ok(None)
-    }
-
-    /// The file of `-Wa,-a…=FILE`.
-    fn decide_listing(&self, phase: Phase) -> Result<Option<(PartKind, PathBuf)>, Uncacheable> {
-        if !self.lists_assembly || phase != Phase::Object {
-            return Ok(None);
-        }
-        let refused = |detail| Err(Uncacheable::new(Counter::UnsupportedCompilerOption, detail));
-        let maps = |argument: &Argument| {
-            let word = argument.words[0].as_encoded_bytes();
-            [&b"-fdebug-prefix-map"[..], b"-ffile-prefix-map"]
-                .iter()
-                .any(|map| word.starts_with(map))
-        };
-        match &self.assembler_listing {
-            // It shows the name of a temporary file.
-            None => refused("-Wa,-a without a file"),
-            // The assembler reads the sources under the mapped names.
-            Some(_) if self.lists_sources && self.arguments.iter().any(maps) => {
-                refused("-Wa,-ah with a prefix map")
-            }
-            Some(file) => Ok(Some((PartKind::Listing, file.clone()))),
-        }
-    }
-
-    fn decide_side_outputs(
-        &mut self,
-        output: Option<&Path>,
-        language: Language,
-        phase: Phase,
-    ) -> Result<Vec<(PartKind, PathBuf)>, Uncacheable> {
-        let family = self.context.family;
-        let mut kinds = self.side_kinds.clone();
-        if language.is_assembly() {
-            kinds.clear();
-        }
-        if self.debug.split && self.splits_debug_info(phase)? {
-            kinds.push(PartKind::Dwo);
-        }
-        if kinds.is_empty() {
-            return Ok(Vec::new());
-        }
-        let refused = |detail: &str| Uncacheable::new(Counter::UnsupportedCompilerOption, detail);
-        if self.link_time || self.bitcode {
-            return Err(refused("side outputs with link-time optimisation"));
-        }
-        let version_min = match family {
-            Family::Gcc => GCC_SIDE_OUTPUTS_SINCE,
-            Family::Clang => CLANG_SIDE_OUTPUTS_SINCE,
-        };
-        if self.context.version_major < version_min {
-            return Err(refused("side outputs of an old compiler"));
-        }
-        let output = output
-            .filter(|output| !is_null(output))
-            .ok_or_else(|| refused("side outputs without an output"))?;
-        kinds
-            .into_iter()
-            .map(|kind| {
-                let path = names::side_output(output, extension(kind), family);
-                path.map(|path| (kind, path)).ok_or_else(|| refused("side outputs"))
-            })
-            .collect()
-    }
-
-    /// Whether `-gsplit-dwarf` writes a file. gcc takes it as a request for debug information,
-    /// clang only where another option asks for that.
-    fn splits_debug_info(&self, phase: Phase) -> Result<bool, Uncacheable> {
-        if self.context.family == Family::Gcc {
-            return Ok(phase == Phase::Object);
-        }
-        match (self.debug.on, self.debug.off, phase) {
-            (true, false, Phase::Object) => Ok(true),
-            (false, _, _) if !self.debug.detail => Ok(false),
-            _ => Err(Uncacheable::new(Counter::UnsupportedCompilerOption, "-gsplit-dwarf")),
-        }
     }
 
     /// Makes names count where an output holds them.
@@ -352,15 +285,6 @@ impl Call<'_> {
     }
 }
 
-fn extension(kind: PartKind) -> &'static str {
-    match kind {
-        PartKind::Dwo => ".dwo",
-        PartKind::Gcno => ".gcno",
-        PartKind::StackUsage => ".su",
-        _ => ".ci",
-    }
-}
-
-fn is_null(output: &Path) -> bool {
+pub(super) fn is_null(output: &Path) -> bool {
     output == Path::new("/dev/null")
 }
