@@ -262,12 +262,16 @@ fn copy_from_start(file: &mut File, stream: BorrowedFd) -> io::Result<()> {
 fn terminal() -> Terminal {
     use rustix::termios::{isatty, tcgetwinsize};
     let stderr = isatty(rustix::stdio::stderr());
-    let columns = if stderr {
-        tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| size.ws_col)
-    } else {
-        0
+    let width = |stream| match stderr {
+        true => tcgetwinsize(stream).map_or(0, |size| size.ws_col),
+        false => 0,
     };
-    Terminal { stdout: isatty(rustix::stdio::stdout()), stderr, columns }
+    Terminal {
+        stdout: isatty(rustix::stdio::stdout()),
+        stderr,
+        columns: width(rustix::stdio::stderr()),
+        input_columns: width(rustix::stdio::stdin()),
+    }
 }
 
 /// Ends with the status of another process; by its signal where it ended by one.

@@ -53,6 +53,7 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("GCC_EXEC_PREFIX", Meaning::Counts),
     ("GCC_EXTRA_DIAGNOSTIC_OUTPUT", Meaning::Counts),
     ("GCC_ROOT", Meaning::Counts),
+    ("GCONV_PATH", Meaning::Counts),
     ("GNUTARGET", Meaning::Counts),
     ("I_MPI_CC", Meaning::Counts),
     ("I_MPI_CXX", Meaning::Counts),
@@ -63,9 +64,13 @@ pub const VARIABLES: &[(&str, Meaning)] = &[
     ("LC_MESSAGES", Meaning::Locale),
     ("LIBRARY_PATH", Meaning::Linking),
     ("LLVM_OVERRIDE_PRODUCER", Meaning::Counts),
+    ("LOCALE_ARCHIVE", Meaning::Locale),
+    ("LOCPATH", Meaning::Locale),
     ("MACOSX_DEPLOYMENT_TARGET", Meaning::Counts),
+    ("NLSPATH", Meaning::Locale),
     ("OBJCPLUS_INCLUDE_PATH", Meaning::Counts),
     ("OBJC_INCLUDE_PATH", Meaning::Counts),
+    ("OUTPUT_CHARSET", Meaning::Locale),
     ("QA_OVERRIDE_GCC3_OPTIONS", Meaning::Refused),
     ("RC_DEBUG_OPTIONS", Meaning::Refused),
     ("RC_DEBUG_PREFIX_MAP", Meaning::Refused),
@@ -150,7 +155,8 @@ mod tests {
 
     #[test]
     fn sloppy_locale_leaves_the_locale_out_and_nothing_else() {
-        let environment = [("LC_ALL", "C"), ("CPATH", "/a")];
+        let environment = [("LC_ALL", "C"), ("CPATH", "/a"), ("LOCPATH", "/l"), ("NLSPATH", "/n")];
+        assert_eq!(fields(&environment, false).unwrap().len(), 4);
         assert_eq!(fields(&environment, true).unwrap(), [("CPATH", &b"/a"[..])]);
     }
 

@@ -24,10 +24,12 @@ use crate::hasher::Digest;
 use crate::scan::{self, Scan};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::Hash;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -161,6 +163,16 @@ impl WorkingDirectory {
     /// Opens a folder, for lookups only.
     pub fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
         private::open(self, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
+    }
+
+    /// The names in a folder.
+    pub fn names(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let entries = rustix::fs::Dir::new(private::open(self, folder, flags)?)?;
+        let name = |entry: rustix::io::Result<rustix::fs::DirEntry>| {
+            Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned())
+        };
+        entries.map(name).collect()
     }
 
     /// Whether a compiler that searches would find a file here.

@@ -300,6 +300,31 @@ impl Invocation {
         self.words(|role| role == Role::Target)
     }
 
+    /// For an output that holds the command line of the compiler proper, which names the working
+    /// directory as well: all words count, and none may be added.
+    pub fn record_command_line(&mut self) {
+        self.arguments.iter_mut().for_each(|argument| argument.key = KeyPart::Words);
+        self.records_command_line = true;
+        self.names_output = true;
+        self.uses_working_directory = true;
+        self.remote = false;
+        self.remote_if_resolved = false;
+    }
+
+    /// Whether clang writes debug information as Windows has it, which holds the command line. `targets`
+    /// are the words that say for which machine it compiles by default.
+    pub fn has_codeview(&self, targets: &[String]) -> bool {
+        let is_windows = |word: &[u8]| {
+            let names: [&[u8]; 4] = [b"windows", b"msvc", b"win32", b"uefi"];
+            names.iter().any(|name| memchr::memmem::find(word, name).is_some())
+        };
+        let words = self.arguments.iter().filter(|argument| argument.role == Role::Target);
+        let mut words = words.flat_map(|argument| &argument.words);
+        self.debug_info
+            && (targets.iter().any(|word| is_windows(word.as_bytes()))
+                || words.any(|word| is_windows(word.as_encoded_bytes())))
+    }
+
     /// The words at which a wrapper may look before it runs the compiler, to be followed by
     /// `-### -c -x LANGUAGE /dev/null`.
     pub fn driver_words(&self) -> Vec<OsString> {

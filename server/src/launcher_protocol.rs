@@ -104,6 +104,9 @@ pub struct Terminal {
     pub stderr: bool,
     /// Width in columns, 0 when unknown.
     pub columns: u16,
+    /// Width of the terminal that standard input is, 0 where it is none: gcc cuts the lines that it
+    /// quotes on a terminal by that one.
+    pub input_columns: u16,
 }
 
 /// From the launcher to the daemon.
@@ -245,6 +248,7 @@ impl ToDaemon {
                 frame.caller(caller);
                 frame.u8(u8::from(terminal.stdout) | u8::from(terminal.stderr) << 1);
                 frame.u16(terminal.columns);
+                frame.u16(terminal.input_columns);
                 frame.bytes(compiler.as_os_str().as_bytes());
                 frame.list(arguments.iter().map(|argument| argument.as_bytes()));
                 frame.finish()
@@ -272,9 +276,9 @@ impl ToDaemon {
             1 => {
                 let caller = reader.caller()?;
                 let streams = reader.u8()?;
-                let columns = reader.u16()?;
-                let terminal =
-                    Terminal { stdout: streams & 1 != 0, stderr: streams & 2 != 0, columns };
+                let (columns, input_columns) = (reader.u16()?, reader.u16()?);
+                let (stdout, stderr) = (streams & 1 != 0, streams & 2 != 0);
+                let terminal = Terminal { stdout, stderr, columns, input_columns };
                 let compiler = PathBuf::from(os(reader.bytes()?));
                 let arguments = reader.list()?.into_iter().map(os).collect();
                 ToDaemon::Compile { caller, terminal, compiler, arguments }

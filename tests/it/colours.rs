@@ -12,10 +12,14 @@ const UNIT: &[(&str, &str)] = &[
 
 /// Runs a command with its standard output and error on a terminal of 80 columns; returns what it
 /// wrote there.
-fn on_terminal(mut command: Command, error_only: bool) -> Vec<u8> {
+fn on_terminal(command: Command, error_only: bool) -> Vec<u8> {
+    with_input(command, error_only, Stdio::null())
+}
+
+fn with_input(mut command: Command, error_only: bool, input: Stdio) -> Vec<u8> {
     let (main, terminal) = pseudo_terminal(80, 24);
     let stdout = if error_only { Stdio::null() } else { clone(&terminal) };
-    command.stdin(Stdio::null()).stdout(stdout).stderr(clone(&terminal));
+    command.stdin(input).stdout(stdout).stderr(clone(&terminal));
     let mut child = command.spawn().unwrap();
     drop(command);
     let reader = std::thread::spawn(move || {
@@ -90,6 +94,30 @@ fn a_hit_still_happens_on_a_terminal() {
     let before = cache.stats();
     on_terminal(cache.command(&project, &call), false);
     assert_eq!(cache.endings_since(&before), "direct_cache_hit");
+}
+
+/// gcc cuts what it quotes by the width of standard input, and not at all where that is no terminal.
+#[test]
+fn quoted_lines_are_as_wide_as_the_compiler_has_them() {
+    let long = format!("int f(int x) {{ x = {}1; int unused; return x; }}\n", "x + ".repeat(60));
+    let project = Project::new(&[("a.c", &long)]);
+    for family in compilers("quoted_lines_are_as_wide_as_the_compiler_has_them") {
+        let cache = Cache::new();
+        let call = Call::from(format!("{} -Wall -c a.c", family.c)).env("TERM", "xterm");
+        let mut shown = Vec::new();
+        for columns in [60, 0, 100, 60, 0, 100] {
+            let (_main, terminal) = pseudo_terminal(columns, 24);
+            let input = || if columns == 0 { Stdio::null() } else { clone(&terminal) };
+            let wanted = text(&with_input(project.command_for(&call, &[]), false, input()));
+            let got = text(&with_input(cache.command(&project, &call), false, input()));
+            assert_eq!(got, wanted, "{}: {columns} columns", family.c);
+            shown.push(wanted);
+        }
+        shown.sort();
+        shown.dedup();
+        assert_eq!(shown.len(), if family.c == "gcc" { 3 } else { 1 }, "{shown:?}");
+        assert!(cache.stats().get("direct_cache_hit") >= 3);
+    }
 }
 
 #[test]

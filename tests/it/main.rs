@@ -33,6 +33,7 @@ mod options;
 mod packages;
 mod projects;
 mod race;
+mod recorded;
 mod remote;
 mod remote_form;
 mod remote_options;

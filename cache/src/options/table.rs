@@ -336,9 +336,10 @@ pub const TABLE: &[Row] = &[
     joined("-fdiagnostics-column-unit=").with(POSITION),
     joined("-fdiagnostics-escape-format=").with(POSITION),
     flag("-fdiagnostics-fixit-info").with(POSITION),
-    joined("-fdiagnostics-format=")
-        .does(Values(&["text", "json", "json-stderr", "sarif-stderr", "clang", "msvc", "vi"]))
-        .with(POSITION),
+    joined("-fdiagnostics-format=").does(Values(&["text", "clang", "msvc", "vi"])).with(POSITION),
+    flag("-fdiagnostics-format=json").with(POSITION | DIRECTORY),
+    flag("-fdiagnostics-format=json-stderr").with(POSITION | DIRECTORY),
+    flag("-fdiagnostics-format=sarif-stderr").with(POSITION | DIRECTORY | RECORD),
     flag("-fdiagnostics-generate-patch").with(POSITION),
     joined("-fdiagnostics-hotness-threshold=").with(POSITION),
     joined("-fdiagnostics-minimum-margin-width=").with(POSITION),
@@ -1104,7 +1105,7 @@ pub const TABLE: &[Row] = &[
     flag("-gas-locview-support").does(Debug(Debug::Detail)).with(GCC),
     flag("-gbtf").does(Debug(Debug::On)).with(GCC),
     separate("-gcc-toolchain").does(Target).with(PATH | CLANG | LOCAL),
-    flag("-gcodeview").does(Debug(Debug::On)).with(CLANG | LOCAL),
+    flag("-gcodeview").does(Debug(Debug::On)).with(RECORD | CLANG | LOCAL),
     flag("-gcodeview-ghash").does(Debug(Debug::Detail)).with(CLANG),
     flag("-gcoff").does(Debug(Debug::On)).with(GCC),
     flag("-gcolumn-info").does(Debug(Debug::Detail)),

@@ -124,5 +124,11 @@ fn push_environment(frame: &mut Bytes, environment: Environment) -> Option<()> {
 fn push_terminal(frame: &mut Bytes) -> Option<()> {
     let (stdout, stderr) = (columns(1)?, columns(2)?);
     frame.push(&[u8::from(stdout.is_some()) | u8::from(stderr.is_some()) << 1])?;
-    frame.push(&stderr.unwrap_or(0).to_le_bytes())
+    frame.push(&stderr.unwrap_or(0).to_le_bytes())?;
+    // Of interest to a compiler that quotes lines on a terminal.
+    let input = match stderr {
+        Some(_) => columns(0)?,
+        None => None,
+    };
+    frame.push(&input.unwrap_or(0).to_le_bytes())
 }

@@ -4,6 +4,7 @@ mod active;
 mod admin;
 mod ahead;
 mod assembled;
+mod besides;
 mod bookkeeping;
 mod caches;
 mod ceiling;

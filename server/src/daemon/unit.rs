@@ -1,12 +1,12 @@
 //! One call, understood: settings, compiler, options, source, and the name of its manifest.
 
-use super::Daemon;
 use super::active::Progress;
 use super::changes::Changes;
 use super::compilers::{Asker, Prober, Stop, driver_name};
 use super::day::{Day, day};
 use super::descriptors;
 use super::writers::Claim;
+use super::{Daemon, besides};
 use crate::launcher_protocol::{Caller, Terminal};
 use cache::compiler::Compiler;
 use cache::file_memo::{
@@ -131,16 +131,22 @@ impl<'c> Unit<'c> {
         let mut identity = identity(&compiler, call, config, &mut asker)?;
         let command = command_behind(daemon, call, &invocation, &compiler, &mut asker)?;
         identity.extend(command.iter().flat_map(|command| command.0));
+        let look = look(call);
+        if invocation.records_command_line {
+            identity.extend(besides::recorded(call, &compiler, look).0);
+        }
         let definitions = definitions(&invocation);
         if !epoch_counts(&invocation, &scan, &definitions) {
             key_environment.retain(|(name, value)| {
                 *name != environment::EPOCH || !environment::is_epoch(value)
             });
         }
-        let other_files =
+        let mut other_files =
             other_files(&invocation, &compiler, call, config, &daemon.memo, &here, now)?;
+        let lists = besides::ignore_lists(&invocation, &compiler, &daemon.memo, &here, now);
+        other_files
+            .extend(lists.map_err(|path| refuse(Counter::BadInputFile, path.to_string_lossy()))?);
         let working_directories = working_directories(&invocation, call, config, &here);
-        let look = look(call);
         let mut unit = Unit {
             call,
             config,
@@ -426,7 +432,12 @@ fn parse(
         },
         cxx_driver: name.windows(2).any(|window| window == b"++"),
     };
-    Invocation::parse(&call.arguments, &context)
+    let mut invocation = Invocation::parse(&call.arguments, &context)?;
+    let banner = &driver.banner;
+    if banner.family == Family::Clang && invocation.has_codeview(&banner.target_options) {
+        invocation.record_command_line();
+    }
+    Ok(invocation)
 }
 
 fn outputs(
@@ -689,6 +700,7 @@ fn look(call: &Call) -> Digest {
     let mut hasher = KeyHasher::new("rcache look of diagnostics 1");
     hasher.field("terminal", &[u8::from(call.terminal.stderr)]);
     hasher.field("columns", &call.terminal.columns.to_le_bytes());
+    hasher.field("columns of the input", &call.terminal.input_columns.to_le_bytes());
     for name in LOOK_VARIABLES {
         if let Some(value) = call.caller.variable(name) {
             hasher.field("variable", name.as_bytes());

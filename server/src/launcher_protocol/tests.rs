@@ -18,7 +18,7 @@ fn to_daemon() -> Vec<ToDaemon> {
     vec![
         ToDaemon::Compile {
             caller: caller(),
-            terminal: Terminal { stdout: true, stderr: false, columns: 80 },
+            terminal: Terminal { stdout: true, stderr: true, columns: 80, input_columns: 99 },
             compiler: "/usr/bin/gcc".into(),
             arguments: vec!["-c".into(), "a.c".into(), "".into()],
         },

@@ -5,7 +5,7 @@ use crate::compilers::{Probed, Prober};
 use crate::daemon::conversation::read_all;
 use crate::daemon::unit::{Call, Unit};
 use crate::daemon::{ceiling, descriptors};
-use crate::launcher_protocol::{Caller, Run};
+use crate::launcher_protocol::{Caller, Run, Terminal};
 use crate::party::{Party, Process};
 use crate::program::{End, INSIDE_VARIABLE, PseudoTerminal};
 use cache::file_memo::WorkingDirectory;
@@ -59,22 +59,22 @@ impl<'a> Background<'a> {
         Ok(Background { caller: &call.caller, here, ending })
     }
 
-    /// `columns` is the width of the terminal that it is to have as standard error.
-    fn run(&self, order: &Run, columns: Option<u16>) -> io::Result<Probed> {
+    /// With terminals as the call had them, where its standard error was one.
+    fn run(&self, order: &Run, terminal: Terminal) -> io::Result<Probed> {
         let memory_file = || -> io::Result<File> {
             Ok(File::from(rustix::fs::memfd_create("rcache", MemfdFlags::CLOEXEC)?))
         };
         let (mut stdout, mut stderr) = (memory_file()?, memory_file()?);
-        let terminal = columns.map(|columns| {
-            PseudoTerminal::open(Some(Winsize {
-                ws_row: 0,
-                ws_col: columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            }))
-        });
-        let terminal = terminal.transpose()?;
+        let open = |ws_col: u16| {
+            PseudoTerminal::open(Some(Winsize { ws_row: 0, ws_col, ws_xpixel: 0, ws_ypixel: 0 }))
+        };
+        let wide = terminal.input_columns;
+        let input = (terminal.stderr && wide > 0).then(|| open(wide)).transpose()?;
+        let terminal = terminal.stderr.then(|| open(terminal.columns)).transpose()?;
         let mut command = self.command(order);
+        if let Some(input) = &input {
+            command.stdin(Stdio::from(input.program_side.try_clone()?));
+        }
         command.stdout(Stdio::from(stdout.as_fd().try_clone_to_owned()?)).stderr(match &terminal {
             Some(terminal) => Stdio::from(terminal.program_side.try_clone()?),
             None => Stdio::from(stderr.as_fd().try_clone_to_owned()?),
@@ -213,7 +213,7 @@ impl Drop for Group {
 
 impl Prober for Background<'_> {
     fn probe(&mut self, order: Run) -> io::Result<Probed> {
-        self.run(&order, None)
+        self.run(&order, Terminal::default())
     }
 }
 
@@ -233,9 +233,7 @@ impl Party for Background<'_> {
 
 impl Recompiler for Background<'_> {
     fn recompile(&mut self, unit: &Unit, words: &[OsString]) -> io::Result<Probed> {
-        let terminal = unit.call.terminal;
-        let order = order(&unit.call.compiler, words);
-        self.run(&order, terminal.stderr.then_some(terminal.columns))
+        self.run(&order(&unit.call.compiler, words), unit.call.terminal)
     }
 }
 
@@ -248,7 +246,7 @@ pub fn order(compiler: &Path, words: &[OsString]) -> Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::launcher_protocol::{Terminal, View};
+    use crate::launcher_protocol::View;
     use std::os::unix::fs::MetadataExt;
 
     fn call(folder: &Path) -> Call {
@@ -276,7 +274,13 @@ mod tests {
     ) -> io::Result<Probed> {
         let call = call(folder);
         let order = order(&call.compiler, &["-c".into(), script.into()]);
-        Background::new(&call, ending).unwrap().run(&order, columns)
+        let terminal = columns.map_or(Terminal::default(), |columns| Terminal {
+            stderr: true,
+            columns,
+            input_columns: columns + 1,
+            ..Terminal::default()
+        });
+        Background::new(&call, ending).unwrap().run(&order, terminal)
     }
 
     #[test]
@@ -298,9 +302,10 @@ mod tests {
     #[test]
     fn a_terminal_of_the_callers_width() {
         let ending = AtomicBool::new(false);
-        let script = "test -t 2 && stty size <&2 >&2";
+        let script = "test -t 2 && stty size <&2 >&2 && stty size";
         let ran = shell(Path::new("/"), script, &ending, Some(77)).unwrap();
-        assert_eq!((ran.status, String::from_utf8(ran.stderr).unwrap()), (0, "0 77\n".to_owned()));
+        let sizes = [ran.stderr, ran.stdout].map(|size| String::from_utf8(size).unwrap());
+        assert_eq!((ran.status, sizes), (0, ["0 77\n", "0 78\n"].map(str::to_owned)));
     }
 
     #[test]
