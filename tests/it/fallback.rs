@@ -310,8 +310,16 @@ fn stopped_daemon_does_not_hold_the_build_up() {
     let pid = rustix::process::Pid::from_raw(cache.daemon() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
     let outcome = within(&project, &cache, "gcc -c a.c");
+    let mark = cache.sockets()[0].with_extension("hung");
+    let was_marked = mark.exists();
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
     outcome.success();
+    assert!(was_marked);
+    // It goes on, and says so as soon as it serves somebody: nobody has to wait until the mark is old.
+    wait_until("the daemon is believed again", PATIENCE, || {
+        within(&project, &cache, "gcc -c a.c").success();
+        !mark.exists()
+    });
 }
 
 #[test]

@@ -40,6 +40,10 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
             flushed = Instant::now();
             flush(daemon);
             evict(daemon);
+            // A call that had to wait for long on a busy machine; others are served all the time.
+            if lock(&daemon.activity.last).elapsed() < FLUSH_INTERVAL {
+                let _ = std::fs::remove_file(client::silence_mark(&daemon.socket));
+            }
             let calls = daemon.activity.calls.load(Ordering::Relaxed);
             if calls != trimmed_at_call && lock(&daemon.activity.last).elapsed() >= TRIM_AFTER {
                 trimmed_at_call = calls;
