@@ -20,14 +20,18 @@
 //! what was written.
 
 mod frames;
+mod large;
 
 use std::collections::TryReserveError;
 use std::fmt;
+use std::fs::File;
 use std::ops::Range;
 
 use crate::hasher::Digest;
 
 pub use self::frames::{Piece, Unpacker};
+pub(crate) use self::large::write_blob;
+pub use self::large::{LARGE_FROM_BYTES, Spooled};
 
 /// The version of the blob format; a blob of another version is a miss.
 pub const FORMAT_VERSION: u16 = 1;
@@ -189,6 +193,8 @@ pub enum Damage {
     OutOfMemory,
     /// A zstd frame does not give the content that the header promises.
     Frame,
+    /// Its file cannot be read.
+    Unreadable,
 }
 
 impl fmt::Display for Damage {
@@ -203,6 +209,7 @@ impl fmt::Display for Damage {
             Damage::TooLarge => f.write_str("it is too large"),
             Damage::OutOfMemory => f.write_str("there is no memory for it"),
             Damage::Frame => f.write_str("a compressed part is wrong"),
+            Damage::Unreadable => f.write_str("it cannot be read"),
         }
     }
 }
@@ -242,18 +249,16 @@ impl Entry {
             return Err(Damage::TooLarge);
         }
         let frames = self.compress(compression);
-        let mut blob = Vec::new();
-        blob.extend_from_slice(&MAGIC);
-        blob.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        blob.extend_from_slice(&key.0);
-        blob.extend_from_slice(&(self.parts.len() as u16).to_le_bytes());
+        let mut blob = prefix(key, self.parts.len());
         let bodies = || self.parts.iter().zip(&frames).map(|(part, frame)| (part, frame.as_ref()));
         for (part, frame) in bodies() {
-            let stored_length = frame.unwrap_or(&part.bytes).len();
-            blob.push(part.kind as u8);
-            blob.push(frame.is_some() as u8);
-            blob.extend_from_slice(&(part.bytes.len() as u32).to_le_bytes());
-            blob.extend_from_slice(&(stored_length as u32).to_le_bytes());
+            let header = PartHeader {
+                kind: part.kind,
+                framed: frame.is_some(),
+                length: part.bytes.len() as u32,
+                stored_length: frame.unwrap_or(&part.bytes).len() as u32,
+            };
+            header.write(&mut blob);
         }
         let stored: usize = bodies().map(|(part, frame)| frame.unwrap_or(&part.bytes).len()).sum();
         blob.try_reserve_exact(stored + CHECKSUM_SIZE_BYTES)?;
@@ -301,14 +306,23 @@ impl Entry {
     }
 }
 
+/// Where a part lies.
+#[derive(Clone, Copy, Debug)]
+enum Body<'a> {
+    Bytes(&'a [u8]),
+    /// In a file, from this offset on.
+    File(&'a File, u64),
+}
+
 /// A part as it lies in a blob whose checksum was right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct StoredPart<'a> {
     /// What it is.
     pub kind: PartKind,
     length: u32,
+    stored_length: u32,
     framed: bool,
-    body: &'a [u8],
+    body: Body<'a>,
 }
 
 impl<'a> StoredPart<'a> {
@@ -319,15 +333,18 @@ impl<'a> StoredPart<'a> {
 
     /// The content, where it is stored as it is.
     pub fn plain(&self) -> Option<&'a [u8]> {
-        (!self.framed).then_some(self.body)
+        match self.body {
+            Body::Bytes(body) if !self.framed => Some(body),
+            _ => None,
+        }
     }
 
     /// A copy of the content, decompressed.
     pub fn content(&self) -> Result<Vec<u8>, Damage> {
         let mut content = Vec::new();
         content.try_reserve_exact(self.length())?;
-        if !self.framed {
-            content.extend_from_slice(self.body);
+        if let Some(body) = self.plain() {
+            content.extend_from_slice(body);
             return Ok(content);
         }
         let mut unpacker = Unpacker::take()?;
@@ -339,9 +356,12 @@ impl<'a> StoredPart<'a> {
 
     /// What the content is put together from.
     pub fn pieces(&self) -> Result<Vec<Piece>, Damage> {
-        match self.framed {
-            true => frames::pieces(self.body, self.length()),
-            false => Ok(vec![Piece::plain(self.length())]),
+        let (length, stored_length) = (self.length(), self.stored_length as usize);
+        match (self.body, self.framed) {
+            (Body::Bytes(body), true) => frames::pieces(body, length),
+            (Body::Bytes(_), false) => Ok(vec![Piece::plain(length)]),
+            (Body::File(file, at), true) => frames::pieces_in_file(file, at, stored_length, length),
+            (Body::File(..), false) => Ok(frames::plain_pieces(length)),
         }
     }
 
@@ -354,10 +374,10 @@ impl<'a> StoredPart<'a> {
     }
 }
 
-/// The bytes of a blob whose checksum was right, and where its parts are in them.
+/// A blob whose checksum was right, and where its parts are in it.
 #[derive(Debug)]
 pub struct Stored {
-    blob: Vec<u8>,
+    blob: Blob,
     parts: Vec<(PartHeader, Range<usize>)>,
 }
 
@@ -366,7 +386,16 @@ impl Stored {
     /// known to promise the right length.
     pub fn open(key: Digest, blob: Vec<u8>) -> Result<Stored, Damage> {
         let parts = layout(key, &blob)?;
-        let stored = Stored { blob, parts };
+        let stored = Stored { blob: Blob::Bytes(blob), parts };
+        stored.parts.iter().try_for_each(|part| stored.view(part).pieces().map(drop))?;
+        Ok(stored)
+    }
+
+    /// The same of a large blob, which stays in its file: nothing but one piece at a time is held.
+    pub fn open_file(key: Digest, file: File) -> Result<Stored, Damage> {
+        let header = large::checked_header(key, &file)?;
+        let parts = header.bodies();
+        let stored = Stored { blob: Blob::File(file), parts };
         stored.parts.iter().try_for_each(|part| stored.view(part).pieces().map(drop))?;
         Ok(stored)
     }
@@ -377,9 +406,32 @@ impl Stored {
         Some(self.view(part))
     }
 
-    fn view(&self, (header, body): &(PartHeader, Range<usize>)) -> StoredPart<'_> {
-        header.with(&self.blob[body.clone()])
+    /// The length of all contents in bytes.
+    pub fn length(&self) -> u64 {
+        self.parts.iter().map(|(header, _)| u64::from(header.length)).sum()
     }
+
+    /// A copy of all contents.
+    pub fn entry(&self) -> Result<Entry, Damage> {
+        let parts = self
+            .parts
+            .iter()
+            .map(|part| Ok(Part { kind: part.0.kind, bytes: self.view(part).content()? }));
+        Ok(Entry { parts: parts.collect::<Result<_, Damage>>()? })
+    }
+
+    fn view(&self, (header, body): &(PartHeader, Range<usize>)) -> StoredPart<'_> {
+        match &self.blob {
+            Blob::Bytes(blob) => header.with(&blob[body.clone()]),
+            Blob::File(file) => header.at(Body::File(file, body.start as u64)),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Blob {
+    Bytes(Vec<u8>),
+    File(File),
 }
 
 /// Where the parts lie in a whole blob. The checksum has been compared.
@@ -392,13 +444,7 @@ fn layout(key: Digest, blob: &[u8]) -> Result<Vec<(PartHeader, Range<usize>)>, D
     if blake3::hash(covered) != *checksum {
         return Err(Damage::Checksum);
     }
-    let mut at = header.length;
-    let parts = header.parts.into_iter().map(|part| {
-        let body = at..at + part.stored_length as usize;
-        at = body.end;
-        (part, body)
-    });
-    Ok(parts.collect())
+    Ok(header.bodies())
 }
 
 /// What the beginning of a blob says, without a look at the rest.
@@ -456,6 +502,17 @@ impl Header {
         Ok(Header { parts, length, blob_length })
     }
 
+    /// Where each part lies.
+    fn bodies(self) -> Vec<(PartHeader, Range<usize>)> {
+        let mut at = self.length;
+        let parts = self.parts.into_iter().map(|part| {
+            let body = at..at + part.stored_length as usize;
+            at = body.end;
+            (part, body)
+        });
+        parts.collect()
+    }
+
     /// Whether the blob has a part of this kind.
     pub fn has(&self, kind: PartKind) -> bool {
         self.parts.iter().any(|part| part.kind == kind)
@@ -464,7 +521,19 @@ impl Header {
 
 impl PartHeader {
     fn with<'a>(&self, body: &'a [u8]) -> StoredPart<'a> {
-        StoredPart { kind: self.kind, length: self.length, framed: self.framed, body }
+        self.at(Body::Bytes(body))
+    }
+
+    fn at<'a>(&self, body: Body<'a>) -> StoredPart<'a> {
+        let PartHeader { kind, framed, length, stored_length } = *self;
+        StoredPart { kind, length, stored_length, framed, body }
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.push(self.kind as u8);
+        bytes.push(self.framed as u8);
+        bytes.extend_from_slice(&self.length.to_le_bytes());
+        bytes.extend_from_slice(&self.stored_length.to_le_bytes());
     }
 
     fn parse(rest: &mut &[u8]) -> Result<PartHeader, Damage> {
@@ -485,6 +554,15 @@ impl PartHeader {
         }
         Ok(PartHeader { kind, framed, length, stored_length })
     }
+}
+
+/// What a blob begins with, up to its list of parts.
+fn prefix(key: Digest, parts: usize) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&key.0);
+    bytes.extend_from_slice(&(parts as u16).to_le_bytes());
+    bytes
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Damage> {

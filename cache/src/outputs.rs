@@ -7,6 +7,7 @@ mod temporary;
 use crate::entry::{Entry, PartKind};
 use crate::file_memo::{Stamp, WorkingDirectory};
 use rustix::fs::FileType;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
@@ -159,17 +160,22 @@ impl Whole {
 pub enum Written {
     /// A new regular file with this content.
     Bytes(Vec<u8>),
+    /// The same, copied into a file of ours, and its length in bytes.
+    Spooled(File, u64),
     /// Nothing, or something older than the compile.
     Nothing,
     /// Something that cannot be stored: no regular file, too large, or still changing.
     Unfit,
 }
 
-/// Reads one output. `is_old` says whether a file with this stamp is older than the compile.
+/// Reads one output. `is_old` says whether a file with this stamp is older than the compile. What has
+/// `large_from` bytes or more is copied into a new file from `spool`.
 pub fn read_written(
     here: &WorkingDirectory,
     path: &Path,
     is_old: impl FnOnce(&Stamp) -> bool,
+    large_from: u64,
+    spool: &dyn Fn() -> io::Result<File>,
 ) -> Written {
     let Ok(before) = here.stat_link(path) else { return Written::Nothing };
     let stamp = Stamp::of(&before);
@@ -181,10 +187,22 @@ pub fn read_written(
     if is_old(&stamp) {
         return Written::Nothing;
     }
+    let unchanged = || here.stat_link(path).is_ok_and(|after| Stamp::of(&after) == stamp);
+    if stamp.size >= large_from {
+        let copied = here.open_file(path).and_then(|mut file| {
+            let mut copy = spool()?;
+            Ok((io::copy(&mut file, &mut copy)?, copy))
+        });
+        return match copied {
+            Ok((length, copy)) if length == stamp.size && unchanged() => {
+                Written::Spooled(copy, length)
+            }
+            _ => Written::Unfit,
+        };
+    }
     let mut bytes = Vec::with_capacity(stamp.size as usize + 1);
     let read = here.open_file(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    let unchanged = here.stat_link(path).is_ok_and(|after| Stamp::of(&after) == stamp);
-    if read.is_err() || !unchanged || bytes.len() as u64 != stamp.size {
+    if read.is_err() || !unchanged() || bytes.len() as u64 != stamp.size {
         return Written::Unfit;
     }
     Written::Bytes(bytes)
@@ -356,7 +374,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = Arc::new(WorkingDirectory::open(folder.path()).unwrap());
         fs::write(folder.path().join("a.o"), "new").unwrap();
-        let read = |name, is_old| read_written(&here, Path::new(name), |_| is_old);
+        let spool = || tempfile::tempfile();
+        let read_from = |name, is_old, large_from| {
+            read_written(&here, Path::new(name), |_| is_old, large_from, &spool)
+        };
+        assert!(matches!(read_from("a.o", false, 3), Written::Spooled(_, 3)));
+        let read = |name, is_old| read_from(name, is_old, 4);
         assert!(matches!(read("a.o", false), Written::Bytes(bytes) if bytes == b"new"));
         assert!(matches!(read("a.o", true), Written::Nothing));
         assert!(matches!(read("b.o", false), Written::Nothing));

@@ -1,8 +1,9 @@
 //! What a unit reads decides how much the daemon does for it: that has an end, in time and in memory.
 
-use crate::support::{Cache, Call, Project, Trap, compilers, skip};
+use crate::support::{Cache, Call, Project, Trap, compilers, skip, wait_until};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What the daemon may take at its peak, whatever it is given here.
 const PEAK_KB_MAX: u64 = 256 << 10;
@@ -227,4 +228,49 @@ fn many_headers_in_many_folders_stay_small() {
     cache.stop();
     let largest = cache.store_files().iter().map(|file| fs::metadata(file).unwrap().len()).max();
     assert!(largest.unwrap() < 100_000, "a manifest of {} bytes", largest.unwrap());
+}
+
+/// Large objects go through files: neither storing nor fetching one holds it in memory.
+#[test]
+fn large_objects_are_not_held_in_memory() {
+    const OBJECTS: usize = 4;
+    const BYTES: usize = 48 << 20;
+    let text = |n: usize| {
+        format!("asm(\".section .rodata\\n.incbin \\\"blob\\\"\\n.text\");\nint x{n};\n")
+    };
+    let mut state = 1u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 32).to_le_bytes()
+    });
+    let noise: Vec<u8> = noise.take(BYTES / 8).flatten().collect();
+    let project = Project::new(&[]);
+    project.write("blob", &noise);
+    (0..OBJECTS).for_each(|n| project.write(&format!("s{n}.c"), text(n)));
+    let cache = Cache::new();
+    let all_at_once = || {
+        std::thread::scope(|scope| {
+            for n in 0..OBJECTS {
+                let (cache, project) = (&cache, &project);
+                scope.spawn(move || {
+                    let line = format!("gcc -c s{n}.c");
+                    assert!(cache.compile(project, line.as_str()).ok());
+                });
+            }
+        });
+    };
+    all_at_once();
+    let compiled: Vec<_> = (0..OBJECTS).map(|n| project.read(&format!("s{n}.o"))).collect();
+    // Each is stored after its launcher has ended.
+    let all_stored = || cache.stats().0["counters"]["cache_miss"] == OBJECTS;
+    wait_until("all objects are stored", Duration::from_secs(120), all_stored);
+    let before = cache.stats();
+    all_at_once();
+    let endings = cache.endings_since(&before);
+    assert_eq!(endings, format!("direct_cache_hit*{OBJECTS}"));
+    for (n, object) in compiled.iter().enumerate() {
+        assert!(project.read(&format!("s{n}.o")) == *object, "s{n}.o differs");
+    }
+    let most = (BYTES >> 10) as u64;
+    assert!(peak_kb(&cache) < most, "{} kB", peak_kb(&cache));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::os::unix::fs::FileExt;
 
 fn key() -> Digest {
     Digest::of(b"key")
@@ -184,5 +185,51 @@ proptest! {
         let at = at.index(covered.len());
         covered[at] = byte;
         let _ = Entry::decode(key(), &sealed(covered));
+    }
+}
+
+#[test]
+fn a_large_blob_goes_from_file_to_file() {
+    let pieces = 5 * (256 << 10) + 17;
+    let flat: Vec<u8> = (0..pieces as u32).map(|n| (n / 1000) as u8).collect();
+    let mut state = 1u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(pieces)
+    .collect();
+    for (content, compression) in [(&flat, Some(1)), (&noise, Some(1)), (&flat, None)] {
+        let spool = tempfile::tempfile().unwrap();
+        spool.write_all_at(content, 0).unwrap();
+        let length = content.len() as u64;
+        let large = [Spooled { kind: PartKind::Object, file: spool, length }];
+        let mut small = Entry::default();
+        small.push(PartKind::Stderr, b"warning: x".repeat(100));
+        let file = tempfile::tempfile().unwrap();
+        let written = write_blob(&file, key(), &small, &large, compression).unwrap();
+        let mut blob = vec![0; written as usize];
+        file.read_exact_at(&mut blob, 0).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), written);
+        let whole = Entry::decode(key(), &blob).unwrap();
+        assert_eq!(whole.part(PartKind::Object), Some(content.as_slice()));
+        let stored = Stored::open_file(key(), file.try_clone().unwrap()).unwrap();
+        assert_eq!(stored.entry(), Ok(whole));
+        let part = stored.part(PartKind::Object).unwrap();
+        let mut unpacker = Unpacker::take().unwrap();
+        for piece in part.pieces().unwrap().iter().rev() {
+            let found = part.unpack(piece, &mut unpacker).unwrap();
+            assert_eq!(found, &content[piece.offset as usize..][..found.len()]);
+            assert!(found.len() <= 256 << 10);
+        }
+        for at in [0, 40, written / 2, written - 1] {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            assert!(Stored::open_file(key(), file.try_clone().unwrap()).is_err(), "{at}");
+            file.write_all_at(&byte, at).unwrap();
+        }
+        file.set_len(written - 1).unwrap();
+        assert!(Stored::open_file(key(), file).is_err());
     }
 }

@@ -50,7 +50,10 @@ pub(super) struct Blobs {
 
 /// A blob as it was read, and what tells whether the file under its name is still that one.
 pub(super) struct Found {
+    /// Empty where the blob stays in its file.
     pub bytes: Vec<u8>,
+    /// A large blob, where it need not be read whole.
+    pub large: Option<File>,
     identity: (u64, u64),
 }
 
@@ -159,8 +162,9 @@ impl Blobs {
         path
     }
 
-    /// The bytes under a key. `NotFound` is the ordinary miss.
-    pub fn read(&self, key: Digest) -> io::Result<Found> {
+    /// The bytes under a key. `NotFound` is the ordinary miss. A blob of at least `large_from` bytes stays
+    /// in its file.
+    pub fn read(&self, key: Digest, large_from: u64) -> io::Result<Found> {
         let file = open_blob(&self.path(key))?;
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() > ENTRY_SIZE_BYTES_MAX {
@@ -170,7 +174,11 @@ impl Blobs {
         if !is_trusted(&metadata, self.user) {
             return Err(ErrorKind::PermissionDenied.into());
         }
+        let identity = (metadata.dev(), metadata.ino());
         let mut bytes = Vec::new();
+        if metadata.len() >= large_from {
+            return Ok(Found { bytes, large: Some(file), identity });
+        }
         bytes.try_reserve_exact(metadata.len() as usize)?;
         // std would feel its way in blocks that grow from 8 KiB.
         while bytes.len() < metadata.len() as usize {
@@ -180,7 +188,7 @@ impl Blobs {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Found { bytes, identity: (metadata.dev(), metadata.ino()) })
+        Ok(Found { bytes, large: None, identity })
     }
 
     /// The first bytes of a blob, as many as its header may have, and its metadata.
@@ -200,18 +208,27 @@ impl Blobs {
 
     /// Writes bytes where nobody looks for them yet.
     pub fn write_temporary(&self, bytes: &[u8]) -> io::Result<Temporary> {
-        let (mut file, temporary) = match self.create_temporary() {
+        let (mut file, temporary) = self.new_temporary()?;
+        (self.write_bytes)(&mut file, bytes)?;
+        self.finish(file)?;
+        Ok(temporary)
+    }
+
+    /// Closes a file that was written: some file systems say only now that there is no room.
+    pub fn finish(&self, file: File) -> io::Result<()> {
+        (self.close)(file)
+    }
+
+    /// An empty file where nobody looks for it yet.
+    pub fn new_temporary(&self) -> io::Result<(File, Temporary)> {
+        match self.create_temporary() {
             // Someone removed folders under a running daemon.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.create_subfolders()?;
-                self.create_temporary()?
+                self.create_temporary()
             }
-            created => created?,
-        };
-        (self.write_bytes)(&mut file, bytes)?;
-        // Some file systems say only now that there is no room.
-        (self.close)(file)?;
-        Ok(temporary)
+            created => created,
+        }
     }
 
     /// Puts a written file under its key, in place of what was there.
@@ -308,7 +325,12 @@ impl Blobs {
 
     fn create_temporary(&self) -> io::Result<(File, Temporary)> {
         let path = self.temp().join(self.fresh_name());
-        let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(&path)?;
         Ok((file, Temporary { path }))
     }
 

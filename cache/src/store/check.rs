@@ -96,7 +96,7 @@ impl Store {
 
 /// What is there, and what was read of it.
 fn check(blobs: &Blobs, key: Digest) -> (Blob, Option<Found>) {
-    let found = match blobs.read(key) {
+    let found = match blobs.read(key, u64::MAX) {
         Ok(found) => found,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return (Blob::Gone, None);

@@ -37,12 +37,12 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use self::blobs::Blobs;
+use self::blobs::{Blobs, Found, Temporary};
 use self::evict::Goal;
 use self::index::{Index, Row, to_microseconds};
 use self::pending::{Batch, CHANGES_MAX, Counters, Pending, SOURCES_MAX, Saved, USES_MAX};
 use self::repair::{WALK_PERIOD, Walk};
-use crate::entry::{Damage, Entry, Stored};
+use crate::entry::{Damage, Entry, LARGE_FROM_BYTES, Spooled, Stored, write_blob};
 use crate::hasher::Digest;
 
 pub use self::blobs::Scratch;
@@ -279,16 +279,24 @@ impl Store {
     /// The entry under a key. One that is missing, unreadable or damaged is a miss; what is
     /// damaged is removed.
     pub fn load(&self, key: Digest) -> Option<Entry> {
-        self.read(key, |bytes| Entry::decode(key, &bytes))
+        self.read(key, u64::MAX, |found| Entry::decode(key, &found.bytes))
     }
 
     /// As [`Store::load`], but nothing is decompressed yet.
     pub fn open_entry(&self, key: Digest) -> Option<Stored> {
-        self.read(key, |bytes| Stored::open(key, bytes))
+        self.read(key, LARGE_FROM_BYTES, |found| match found.large.take() {
+            Some(file) => Stored::open_file(key, file),
+            None => Stored::open(key, std::mem::take(&mut found.bytes)),
+        })
     }
 
-    fn read<T>(&self, key: Digest, parse: impl Fn(Vec<u8>) -> Result<T, Damage>) -> Option<T> {
-        let mut found = match self.blobs.read(key) {
+    fn read<T>(
+        &self,
+        key: Digest,
+        large_from: u64,
+        parse: impl Fn(&mut Found) -> Result<T, Damage>,
+    ) -> Option<T> {
+        let mut found = match self.blobs.read(key, large_from) {
             Ok(found) => found,
             Err(error) => {
                 if error.kind() != ErrorKind::NotFound {
@@ -297,10 +305,14 @@ impl Store {
                 return None;
             }
         };
-        match parse(std::mem::take(&mut found.bytes)) {
+        match parse(&mut found) {
             Ok(entry) => {
                 self.mark_use(key);
                 Some(entry)
+            }
+            Err(damage @ Damage::Unreadable) => {
+                tracing::debug!("entry {key}: {damage}");
+                None
             }
             Err(damage) => {
                 tracing::warn!("removed entry {key}: {damage}");
@@ -321,9 +333,7 @@ impl Store {
 
     /// Stores an entry in place of what the key had. It is visible whole or not at all.
     pub fn save(&self, key: Digest, entry: &Entry, options: SaveOptions) -> Result<(), StoreError> {
-        if lock(&self.pending).changes.len() >= CHANGES_MAX {
-            return Err(StoreError::IndexBehind);
-        }
+        self.check_room()?;
         let blob = entry.encode(key, options.compression).map_err(|_| StoreError::TooLarge)?;
         if blob.len() as u64 > crate::entry::ENTRY_SIZE_BYTES_MAX {
             return Err(StoreError::TooLarge);
@@ -337,16 +347,70 @@ impl Store {
             written => written,
         };
         let temporary = temporary.map_err(failed(self.blobs.temp()))?;
+        self.publish(key, &temporary, blob.len() as u64, options)
+    }
+
+    /// The same with parts that are too large to be held in memory.
+    pub fn save_large(
+        &self,
+        key: Digest,
+        entry: &Entry,
+        large: &[Spooled],
+        options: SaveOptions,
+    ) -> Result<(), StoreError> {
+        self.check_room()?;
+        let failed = |source| StoreError::File { path: self.blobs.temp(), source };
+        let write = || {
+            let (file, temporary) = self.blobs.new_temporary()?;
+            let bytes = write_blob(&file, key, entry, large, options.compression)?;
+            self.blobs.finish(file)?;
+            Ok((temporary, bytes))
+        };
+        let written = match write() {
+            Err(error) if is_full(&error) => {
+                self.make_room(large.iter().map(|part| part.length).sum());
+                write()
+            }
+            written => written,
+        };
+        let (temporary, bytes) = written.map_err(failed)?;
+        match bytes > crate::entry::ENTRY_SIZE_BYTES_MAX {
+            true => Err(StoreError::TooLarge),
+            false => self.publish(key, &temporary, bytes, options),
+        }
+    }
+
+    /// An empty file beside the store that nobody else sees, for a large output.
+    pub fn spool(&self) -> std::io::Result<File> {
+        // Its name goes here; the file stays as long as it is open.
+        self.blobs.new_temporary().map(|(file, _)| file)
+    }
+
+    fn check_room(&self) -> Result<(), StoreError> {
+        match lock(&self.pending).changes.len() >= CHANGES_MAX {
+            true => Err(StoreError::IndexBehind),
+            false => Ok(()),
+        }
+    }
+
+    fn publish(
+        &self,
+        key: Digest,
+        temporary: &Temporary,
+        bytes: u64,
+        options: SaveOptions,
+    ) -> Result<(), StoreError> {
+        let failed = |path: PathBuf| move |source| StoreError::File { path, source };
         let saved = Saved {
             kind: options.kind,
-            bytes: blobs::room(blob.len() as u64),
+            bytes: blobs::room(bytes),
             compile_time_ms: options.compile_time.as_millis().try_into().unwrap_or(u64::MAX),
             tick: self.tick(),
         };
         // Held, so that the change waits for the index from the moment at which it is visible.
         let mut pending = lock(&self.pending);
         let replaced_bytes = self.blobs.room(key);
-        self.blobs.publish(key, &temporary).map_err(failed(self.blobs.path(key)))?;
+        self.blobs.publish(key, temporary).map_err(failed(self.blobs.path(key)))?;
         pending.saved(key, saved, replaced_bytes);
         Ok(())
     }
@@ -518,7 +582,7 @@ impl Store {
 
     /// Removes the entry under a key, unless another has taken its place. Whether it was removed.
     pub fn remove(&self, key: Digest, entry: &Entry) -> bool {
-        let Ok(found) = self.blobs.read(key) else { return false };
+        let Ok(found) = self.blobs.read(key, u64::MAX) else { return false };
         if Entry::decode(key, &found.bytes).as_ref() != Ok(entry) {
             return false;
         }

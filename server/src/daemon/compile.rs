@@ -173,7 +173,8 @@ fn serve_unit(
             }
             instead.succeeded(daemon);
             // All that the build may change as soon as the launcher is released.
-            let collected = Compiled::collect(unit, &mut captured, start, search, listed);
+            let store = &cache.store;
+            let collected = Compiled::collect(unit, store, &mut captured, start, search, listed);
             let compiled = collected.and_then(|compiled| match writer.is_alone() {
                 true => Ok(compiled),
                 false => Err(Uncacheable::new(Counter::BadOutputFile, "written by two at once")),

@@ -5,12 +5,13 @@ use super::start::Start;
 use super::unit::Unit;
 use crate::launcher_protocol::PRINTED_BYTES_MAX;
 use cache::depfile;
-use cache::entry::{Part, PartKind};
+use cache::entry::{LARGE_FROM_BYTES, Part, PartKind, Spooled};
 use cache::facts::Maker;
 use cache::invocation::Way;
 use cache::outcome::{Counter, Uncacheable};
 use cache::outputs::{OutputFile, Written, read_written};
 use cache::search::SearchPath;
+use cache::store::Store;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use std::time::Duration;
 pub struct Compiled {
     /// Outputs and streams.
     pub parts: Vec<Part>,
+    /// Outputs that are too large to be held.
+    pub large: Vec<Spooled>,
     /// How long it took.
     pub wall: Duration,
     /// Who made it.
@@ -46,20 +49,28 @@ impl Compiled {
     /// the compiler itself does not say which files it reads.
     pub fn collect(
         unit: &Unit,
+        store: &Store,
         captured: &mut Captured,
         start: Start,
         search: Option<Arc<SearchPath>>,
         listed: Option<Listed>,
     ) -> Result<Compiled, Uncacheable> {
-        let mut parts = Vec::new();
+        let (mut parts, mut large) = (Vec::new(), Vec::new());
         for output in unit.outputs.iter() {
-            match read_written(&unit.here, &output.path, |stamp| start.is_after(stamp)) {
+            let OutputFile { kind, path, .. } = output;
+            // What it says is looked at.
+            let large_from = if *kind == PartKind::Depfile { u64::MAX } else { LARGE_FROM_BYTES };
+            let is_old = |stamp: &_| start.is_after(stamp);
+            match read_written(&unit.here, path, is_old, large_from, &|| store.spool()) {
                 Written::Bytes(bytes) => {
-                    parts.push(Part { kind: output.kind, bytes: for_store(unit, output, bytes)? });
+                    parts.push(Part { kind: *kind, bytes: for_store(unit, output, bytes)? });
+                }
+                Written::Spooled(file, length) => {
+                    large.push(Spooled { kind: *kind, file, length });
                 }
                 Written::Nothing => return Err(Counter::CompilerProducedNoOutput.into()),
                 Written::Unfit => {
-                    let path = output.path.to_string_lossy();
+                    let path = path.to_string_lossy();
                     return Err(Uncacheable::new(Counter::BadOutputFile, path));
                 }
             }
@@ -86,7 +97,8 @@ impl Compiled {
             true => Maker::Here,
             false => Maker::Unknown,
         };
-        Ok(Compiled { parts, wall: captured.wall, maker, start, search, files, assembler_files })
+        let wall = captured.wall;
+        Ok(Compiled { parts, large, wall, maker, start, search, files, assembler_files })
     }
 
     /// Whether the compiler said something.

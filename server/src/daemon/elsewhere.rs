@@ -224,6 +224,7 @@ fn accept(
     publish::publish(conversation, unit, whole)?;
     Ok(Compiled {
         parts: entry.parts,
+        large: Vec::new(),
         wall: started.elapsed(),
         maker: Maker::Elsewhere,
         start: sendable.start,

@@ -571,7 +571,12 @@ fn save_result(
     let facts = facts::encode_result(compiled.wall, compiled.maker);
     parts.push(Part { kind: PartKind::Facts, bytes: facts });
     let options = save_options(unit, EntryKind::Result, compiled.wall);
-    cache.store.save(key, &Entry { parts }, options).map_err(not_stored)
+    let entry = Entry { parts };
+    match compiled.large.is_empty() {
+        true => cache.store.save(key, &entry, options),
+        false => cache.store.save_large(key, &entry, &compiled.large, options),
+    }
+    .map_err(not_stored)
 }
 
 /// A build must not hear of it: the compile has succeeded.

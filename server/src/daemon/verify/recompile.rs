@@ -12,7 +12,7 @@ use crate::daemon::lookup::Known;
 use crate::daemon::start::Start;
 use crate::daemon::unit::{Call, Unit};
 use crate::daemon::{Cache, Daemon, remember};
-use cache::entry::{Entry, PartKind};
+use cache::entry::{Entry, PartKind, Stored};
 use cache::facts::{self, Maker};
 use cache::hasher::Digest;
 use cache::key;
@@ -25,6 +25,9 @@ use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the stored and the compiled side of a comparison may have, each.
+const COMPARED_BYTES_MAX: u64 = 64 << 20;
 
 /// Runs the compiler of a unit once more.
 pub trait Recompiler: Prober {
@@ -105,6 +108,10 @@ pub fn verify(
         Some((recorded, stored))
     });
     let Some((recorded, (key, stored))) = found else { return Verdict::stale("it is not cached") };
+    if stored.length() > COMPARED_BYTES_MAX {
+        return Verdict::Incomparable("it is too large to be compared".to_owned());
+    }
+    let Ok(stored) = stored.entry() else { return Verdict::stale("it cannot be read") };
     if let Some(why) = incomparable(daemon, &unit, &recorded, &stored) {
         return Verdict::Incomparable(why.to_owned());
     }
@@ -136,8 +143,8 @@ pub fn verify(
 
 /// The result of a name, or the variant of it that printed something in the looks of the call; and
 /// the key of either.
-fn stored(cache: &Cache, unit: &Unit, key: Digest) -> Option<(Digest, Entry)> {
-    let load = |key| cache.store.load(key).map(|entry| (key, entry));
+fn stored(cache: &Cache, unit: &Unit, key: Digest) -> Option<(Digest, Stored)> {
+    let load = |key| cache.store.open_entry(key).map(|stored| (key, stored));
     load(key).or_else(|| load(key::look_key(key, unit.look)))
 }
 
