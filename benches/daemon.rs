@@ -13,6 +13,7 @@ use server::launcher_protocol::{
     BUILD, Caller, Terminal, ToDaemon, ToLauncher, read_frame, write_frame,
 };
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -102,13 +103,19 @@ impl Line {
             environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
         };
         let folder = config::paths::make_runtime_folder(&variable, own.uid())?;
-        let socket = folder.join(config::paths::socket_name(BUILD, &variable));
+        let view = server::place::view()?;
+        let name = config::paths::socket_name(BUILD, &variable, view.place(0));
+        let socket = folder.join(name);
         let umask = rustix::process::umask(rustix::fs::Mode::empty());
         rustix::process::umask(umask);
         let caller = Caller {
             build: BUILD.to_owned(),
             umask: umask.bits(),
-            view: server::client::view()?,
+            proof: server::place::proof(server::place::peer(
+                UnixStream::connect(&socket)?.as_fd(),
+            )?)?,
+            view,
+            niceness: server::place::niceness(),
             working_directory_id: (own.dev(), own.ino()),
             working_directory: folder.to_owned(),
             environment,

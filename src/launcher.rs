@@ -5,7 +5,7 @@ use early::Asked;
 use rustix::io::Errno;
 use server::client::{self, Connection, PassedThrough};
 use server::inherited;
-use server::launcher_protocol::{self, BUILD, Terminal, ToDaemon, ToLauncher};
+use server::launcher_protocol::{self, BUILD, Caller, Terminal, ToDaemon, ToLauncher};
 use server::program::{self, INSIDE_VARIABLE, Ran};
 use server::wrappers;
 use std::ffi::{OsStr, OsString};
@@ -34,6 +34,7 @@ static NAMES: early::Names = early::Names {
     inside: INSIDE_VARIABLE,
     deciding: &config::paths::DECIDING,
     runtime_folder: config::environment::XDG_RUNTIME_DIR,
+    limits: &server::place::LIMITS,
     socket_path_bytes_max: config::paths::SOCKET_PATH_BYTES_MAX,
     silent_hit: &launcher_protocol::SILENT_HIT,
     silence_max: launcher_protocol::SILENCE_MAX.as_millis() as u32,
@@ -145,14 +146,15 @@ impl Call<'_> {
             }
             Asked::InVain => Err(io::ErrorKind::ConnectionAborted.into()),
             Asked::Silence => Err(io::ErrorKind::TimedOut.into()),
-            Asked::No => self.ask_anew(),
+            Asked::No => self.ask_anew(0),
         }
     }
 
-    fn ask_anew(&self) -> io::Result<Connection> {
-        let mut connection = client::connect_for_compile()?;
+    fn ask_anew(&self, seat: u32) -> io::Result<Connection> {
+        let mut connection = client::connect_for_compile(seat)?;
+        let caller = Caller { proof: connection.proof()?, ..client::caller()? };
         connection.send(&ToDaemon::Compile {
-            caller: client::caller()?,
+            caller,
             terminal: terminal(),
             compiler: self.compiler.clone(),
             arguments: self.arguments.to_vec(),
@@ -162,6 +164,7 @@ impl Call<'_> {
 
     fn try_converse(&self, compiled: &mut Option<Ran>) -> io::Result<Ending> {
         let mut connection = self.ask()?;
+        let mut may_replace = true;
         loop {
             match connection.receive()? {
                 ToLauncher::Finished { status, stdout, stderr } => {
@@ -186,8 +189,14 @@ impl Call<'_> {
                 }
                 ToLauncher::Warning(text) => eprintln!("{text}"),
                 ToLauncher::Waiting => {}
+                ToLauncher::MadeWay if may_replace => {
+                    may_replace = false;
+                    connection = self.ask_anew(connection.seat)?;
+                }
+                // There are only so many seats.
+                ToLauncher::OtherPlace => connection = self.ask_anew(connection.seat + 1)?,
                 ToLauncher::StepAside => return Ok(Ending::StepAside),
-                ToLauncher::OtherBuild(_) | ToLauncher::Answer(_) => {
+                ToLauncher::OtherBuild(_) | ToLauncher::MadeWay | ToLauncher::Answer(_) => {
                     return Err(io::ErrorKind::Unsupported.into());
                 }
             }
@@ -449,8 +458,9 @@ mod tests {
                 let early = Stack::new(&[], &[&variables[0], &variables[1]]).socket();
                 let later = config::paths::runtime_folder(&variable, user);
                 let later = later.filter(|folder| folder.exists()).map(|folder| folder.path);
-                let later =
-                    later.map(|path| path.join(config::paths::socket_name(BUILD, &variable)));
+                let place = server::place::view().unwrap().place(0);
+                let name = config::paths::socket_name(BUILD, &variable, place);
+                let later = later.map(|path| path.join(name));
                 // Where the given folder cannot be used, the launcher decides.
                 assert!(early.is_none() || early == later, "{variables:?}: {early:?}, {later:?}");
                 let is_plain = ["safe", "safe/"].iter().any(|name| below(name) == folder);

@@ -19,16 +19,47 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 103;
 pub const DECIDING: [&str; 6] =
     [RCACHE_CONFIG, RCACHE_DIR, RCACHE_CACHE_DIR, XDG_CONFIG_HOME, XDG_CACHE_HOME, HOME];
 
-/// `/XXXXXXXXXXXXXXXX.sock`
-const FILE_NAME_BYTES: usize = 1 + 16 + 5;
+/// `/VVVVVVVVVVVVVVVV-PPPPPPPP.sock`
+const FILE_NAME_BYTES: usize = 1 + 16 + 1 + 8 + 5;
 
 /// The folder for sockets in the cache folder.
 const IN_CACHE: &str = "run";
 
-/// The name of the socket of the daemon that serves a call with these variables. Each build of rcache
-/// has daemons of its own: two that are in use at the same time do not take turns.
-pub fn socket_name(build: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> String {
-    file_name(deciding_hash(build, variable))
+/// The name of the socket of the daemon that serves a call with these variables from a place, which the
+/// number stands for. Each build of rcache has daemons of its own: two that are in use at the same time do
+/// not take turns.
+pub fn socket_name(build: &str, variable: &dyn Fn(&str) -> Option<OsString>, place: u32) -> String {
+    file_name(deciding_hash(build, variable), place)
+}
+
+/// FNV-1a. It only names files, within a folder of one user.
+#[derive(Clone, Copy, Debug)]
+pub struct NameHash(u64);
+
+impl Default for NameHash {
+    fn default() -> NameHash {
+        NameHash(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl NameHash {
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+
+    /// Of all that was added.
+    pub fn finish(self) -> u64 {
+        self.0
+    }
+
+    /// The same in half as many bits.
+    pub fn folded(self) -> u32 {
+        (self.0 >> 32) as u32 ^ self.0 as u32
+    }
 }
 
 /// The folder of this user's sockets, or the one that is to be made; `None` where there is no safe one.
@@ -132,13 +163,20 @@ fn candidates(variable: &dyn Fn(&str) -> Option<OsString>, user: u32) -> Vec<Pat
     folders
 }
 
-/// `XXXXXXXXXXXXXXXX.sock`, without std's formatting: its code and tables would be the launcher's only
-/// reason to fault three more pages in.
-fn file_name(hash: u64) -> String {
-    let digits = (0..16).rev().map(|digit| (hash >> (4 * digit)) as u32 & 0xf);
-    let mut name: String = digits.filter_map(|digit| char::from_digit(digit, 16)).collect();
+/// `VVVVVVVVVVVVVVVV-PPPPPPPP.sock`, without std's formatting: its code and tables would be the launcher's
+/// only reason to fault three more pages in.
+fn file_name(hash: u64, place: u32) -> String {
+    let mut name = String::with_capacity(FILE_NAME_BYTES);
+    push_digits(&mut name, hash, 16);
+    name.push('-');
+    push_digits(&mut name, place.into(), 8);
     name.push_str(".sock");
     name
+}
+
+fn push_digits(name: &mut String, number: u64, count: u32) {
+    let digits = (0..count).rev().map(|digit| (number >> (4 * digit)) as u32 & 0xf);
+    name.extend(digits.filter_map(|digit| char::from_digit(digit, 16)));
 }
 
 /// Makes a folder for sockets, or makes sure that the one that is there is safe.
@@ -177,31 +215,23 @@ fn is_folder_of(folder: &Path, user: u32) -> bool {
     std::fs::metadata(folder).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user)
 }
 
-/// FNV-1a over the build, the names and the values. It only names a file, within a folder of one user.
 fn deciding_hash(build: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let mut hash = OFFSET;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
-        }
-    };
-    add(build.as_bytes());
-    add(b"\0");
+    let mut hash = NameHash::default();
+    hash.add(build.as_bytes());
+    hash.add(b"\0");
     for name in DECIDING {
-        add(name.as_bytes());
+        hash.add(name.as_bytes());
         // A NUL is in no value, so it can part them; an empty value is not the same as none.
         match variable(name) {
             Some(value) => {
-                add(b"=");
-                add(value.as_bytes());
-                add(b"\0");
+                hash.add(b"=");
+                hash.add(value.as_bytes());
+                hash.add(b"\0");
             }
-            None => add(b"\0"),
+            None => hash.add(b"\0"),
         }
     }
-    hash
+    hash.finish()
 }
 
 #[cfg(test)]
@@ -220,7 +250,7 @@ mod tests {
     }
 
     fn name(variables: &[(&str, &str)]) -> String {
-        socket_name("1.0.0+0", &lookup(variables))
+        socket_name("1.0.0+0", &lookup(variables), 7)
     }
 
     fn folders(variables: &[(&str, &str)]) -> Vec<PathBuf> {
@@ -230,7 +260,8 @@ mod tests {
     #[test]
     fn the_file_is_named_in_hexadecimal_digits() {
         for hash in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
-            assert_eq!(file_name(hash), format!("{hash:016x}.sock"));
+            let place = hash as u32;
+            assert_eq!(file_name(hash, place), format!("{hash:016x}-{place:08x}.sock"));
         }
     }
 
@@ -275,7 +306,8 @@ mod tests {
             }
         }
         assert_eq!(name(&[("PATH", "/bin")]), name(&[]));
-        assert_ne!(socket_name("1.0.0+1", &lookup(&[])), name(&[]));
+        assert_ne!(socket_name("1.0.0+1", &lookup(&[]), 7), name(&[]));
+        assert_ne!(socket_name("1.0.0+0", &lookup(&[]), 8), name(&[]));
         assert_ne!(
             name(&[("RCACHE_CONFIG", "/a"), ("RCACHE_DIR", "")]),
             name(&[("RCACHE_CONFIG", "/a")])

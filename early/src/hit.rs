@@ -2,6 +2,7 @@
 
 mod compiler;
 mod daemon;
+mod place;
 mod request;
 mod socket;
 mod syscalls;
@@ -29,19 +30,37 @@ pub unsafe fn ask(stack: *const usize, names: &Names, scratch: &mut Scratch) {
 
 /// `None` where nothing was sent.
 fn try_ask(stack: &Stack, names: &Names, scratch: &mut Scratch) -> Option<i32> {
-    let frame = request::write(stack, names, scratch)?;
-    let socket = socket::address(&stack.environment(), names)?;
+    if !request::is_straight(stack, names) {
+        return None;
+    }
     // Most answers come sooner than this. Only where none does it is worth a look whether there is a mark.
-    let daemon = daemon::Daemon::connect(&socket, names.marked_silence_max)?;
-    daemon.send(frame)?;
+    let daemon = daemon::Daemon::open(names.marked_silence_max)?;
+    let asked = ask_through(&daemon, stack, names, scratch);
+    if asked.is_none_or(|asked| asked < 0) {
+        daemon.close();
+    }
+    asked
+}
+
+fn ask_through(
+    daemon: &daemon::Daemon,
+    stack: &Stack,
+    names: &Names,
+    scratch: &mut Scratch,
+) -> Option<i32> {
+    let place = place::Place::find(daemon.socket(), names)?;
+    let mut frame = request::write(stack, names, scratch, &place)?;
+    let address = socket::address(&stack.environment(), names, &place)?;
+    frame.set_proof(syscalls::proof(daemon.connect(&address)?)?);
+    daemon.send(frame.get())?;
     let mut first = daemon.first_bytes(names.silent_hit);
-    if first == First::Silence && socket.is_marked(names) != Some(true) {
+    if first == First::Silence && address.is_marked(names) != Some(true) {
         daemon.wait_longer(names.silence_max)?;
         first = daemon.first_bytes(names.silent_hit);
     }
     match first {
         First::Other => Some(daemon.keep()),
-        First::Nothing => daemon.end(ASKED_IN_VAIN),
-        First::Silence => daemon.end(ASKED_SILENCE),
+        First::Nothing => Some(ASKED_IN_VAIN),
+        First::Silence => Some(ASKED_SILENCE),
     }
 }

@@ -48,6 +48,8 @@ pub struct Names<'a> {
     pub deciding: &'a [&'a str],
     /// The variable that names the folder of the folder of the socket.
     pub runtime_folder: &'a str,
+    /// Hard limits that tell daemons apart where they are between these two numbers.
+    pub limits: &'a [(u32, u64, u64)],
     /// The longest path of a socket in bytes.
     pub socket_path_bytes_max: usize,
     /// The first bytes of the daemon's answer to a hit that printed nothing: all of it.

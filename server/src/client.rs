@@ -2,8 +2,9 @@
 
 use crate::launcher_protocol::{
     BUILD, Caller, DESCRIPTORS_MAX, FRAME_BYTES_MAX, MARK_AGE_MAX, MARK_ENDING, MARKED_SILENCE_MAX,
-    Malformed, SILENCE_MAX, ToDaemon, ToLauncher, View,
+    Malformed, SILENCE_MAX, ToDaemon, ToLauncher,
 };
+use crate::place::{self, OtherPlace};
 use crate::program;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 use std::ffi::OsString;
@@ -11,7 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,15 +25,12 @@ const START_MAX: Duration = Duration::from_secs(5);
 /// How often a launcher looks whether the one that starts the daemon is done.
 const START_POLL: Duration = Duration::from_millis(3);
 
-/// Another daemon that does not answer this soon is left out.
-const OTHER_SILENCE_MAX: Duration = Duration::from_secs(1);
-
-/// Files beside the socket that are looked at for others.
-const OTHERS_MAX: usize = 1000;
-
 /// Read at one time. The answer to a hit is short, and each page of the stack that is touched costs
 /// the launcher a fault.
 const RECEIVED_BYTES: usize = 1 << 10;
+
+/// Variables that the daemon itself looks at, besides those that decide on its cache and rcache's own.
+const DAEMON_VARIABLES: [&str; 3] = ["PATH", "TMPDIR", config::environment::XDG_RUNTIME_DIR];
 
 /// Why a question of a subcommand got no answer.
 #[derive(Debug)]
@@ -67,6 +65,8 @@ pub struct Connection {
     stream: UnixStream,
     /// How long it waits for the daemon.
     patience: Duration,
+    /// The seat of the daemon.
+    pub seat: u32,
     received: Vec<u8>,
     /// Descriptors that came with the last messages, in order.
     pub descriptors: Vec<OwnedFd>,
@@ -81,48 +81,36 @@ pub fn caller() -> io::Result<Caller> {
     rustix::process::umask(umask);
     Ok(Caller {
         build: BUILD.to_owned(),
+        // Each daemon has a secret of its own; see `Connection::prove`.
+        proof: 0,
         umask: umask.bits(),
-        view: view()?,
+        view: place::view()?,
+        niceness: place::niceness(),
         working_directory_id: (here.dev(), here.ino()),
         working_directory,
         environment: std::env::vars_os().collect(),
     })
 }
 
-/// What paths mean to this process.
-///
-/// A mount belongs to one namespace, so that the number of the root's tells namespaces apart. A look
-/// into /proc would cost each hit 10 µs; kernels before 5.8 need it.
-pub fn view() -> io::Result<View> {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-    let group = rustix::process::getegid().as_raw();
-    let asked = StatxFlags::INO | StatxFlags::MNT_ID;
-    match statx(CWD, "/", AtFlags::empty(), asked) {
-        Ok(root) if root.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(View {
-            root: (makedev(root.stx_dev_major, root.stx_dev_minor), root.stx_ino),
-            mount_namespace: root.stx_mnt_id,
-            group,
-        }),
-        _ => {
-            let root = fs::metadata("/")?;
-            let mount_namespace = fs::metadata("/proc/self/ns/mnt").map_or(0, |found| found.ino());
-            Ok(View { root: (root.dev(), root.ino()), mount_namespace, group })
-        }
-    }
-}
-
-/// Where the daemon of this process' environment listens. The folder is made where it is missing.
-pub fn make_socket_path() -> io::Result<PathBuf> {
+/// Where the daemon of this process listens: of its environment, its place and a seat. The folder is made
+/// where it is missing.
+pub fn make_socket_path(seat: u32) -> io::Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let folder = config::paths::make_runtime_folder(&variable, user)?;
-    Ok(folder.join(config::paths::socket_name(BUILD, &variable)))
+    Ok(folder.join(config::paths::socket_name(BUILD, &variable, place::view()?.place(seat))))
 }
 
 /// The same where the folder is there; nothing in it was looked at yet.
-fn socket_path() -> Option<PathBuf> {
+fn socket_path(seat: u32) -> io::Result<Option<PathBuf>> {
+    let Some(folder) = existing_folder() else { return Ok(None) };
+    let name = config::paths::socket_name(BUILD, &variable, place::view()?.place(seat));
+    Ok(Some(folder.join(name)))
+}
+
+pub(crate) fn existing_folder() -> Option<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let folder = config::paths::runtime_folder(&variable, user).filter(|folder| folder.exists())?;
-    Some(folder.path.join(config::paths::socket_name(BUILD, &variable)))
+    Some(folder.path)
 }
 
 fn variable(name: &str) -> Option<OsString> {
@@ -195,7 +183,7 @@ impl PassedThrough {
 
 /// Leaves such a byte. Without the folder of the socket there is nobody to tell.
 pub fn note_passed_through(why: PassedThrough) {
-    let Some(socket) = socket_path() else { return };
+    let Ok(Some(socket)) = socket_path(0) else { return };
     let file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -213,7 +201,7 @@ pub fn is_silence(error: &io::Error) -> bool {
 /// Tells the launchers that come after this one that the daemon says nothing. While that holds, nobody
 /// says it again: in the end one of them has to find out.
 pub fn note_silence() {
-    if let Some(socket) = socket_path() {
+    if let Ok(Some(socket)) = socket_path(0) {
         leave_mark(&silence_mark(&socket));
     }
 }
@@ -253,30 +241,46 @@ pub const UNSURPRISED: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
 /// Connects to the daemon, and starts it first where none answers and `start` is set.
 pub fn connect(start: bool) -> io::Result<Connection> {
-    let connected = match socket_path() {
+    connect_from(0, start)
+}
+
+/// The same, for a process that the daemons of the seats before have turned away.
+fn connect_from(seat: u32, start: bool) -> io::Result<Connection> {
+    if seat >= place::SEATS_MAX {
+        return Err(OtherPlace.into());
+    }
+    let connected = match socket_path(seat)? {
         Some(socket) => connect_to(&socket, SILENCE_MAX),
         None => Err(io::ErrorKind::NotFound.into()),
     };
-    match connected {
-        Err(error) if start && is_absence(&error) => start_daemon(&make_socket_path()?),
+    let connection = match connected {
+        Err(error) if start && is_absence(&error) => start_daemon(&make_socket_path(seat)?),
         connected => connected,
-    }
+    };
+    Ok(Connection { seat, ..connection? })
 }
 
 /// The same for a compile, which does not wait for what others have just waited for in vain.
-pub fn connect_for_compile() -> io::Result<Connection> {
-    let connected = match socket_path() {
+pub fn connect_for_compile(seat: u32) -> io::Result<Connection> {
+    if seat >= place::SEATS_MAX {
+        return Err(OtherPlace.into());
+    }
+    let connected = match socket_path(seat)? {
         Some(socket) if is_marked(&silence_mark(&socket)) => {
             connect_to(&socket, MARKED_SILENCE_MAX)
         }
         Some(socket) => connect_to(&socket, SILENCE_MAX),
         None => Err(io::ErrorKind::NotFound.into()),
     };
-    match connected {
-        Err(error) if is_absence(&error) => {}
-        connected => return connected,
-    }
-    let socket = make_socket_path()?;
+    let connection = match connected {
+        Err(error) if is_absence(&error) => start_for_compile(seat)?,
+        connected => connected?,
+    };
+    Ok(Connection { seat, ..connection })
+}
+
+fn start_for_compile(seat: u32) -> io::Result<Connection> {
+    let socket = make_socket_path(seat)?;
     let mark = start_mark(&socket);
     if is_marked(&mark) {
         return Err(io::Error::other("no daemon could be started a moment ago"));
@@ -290,60 +294,38 @@ pub fn connect_for_compile() -> io::Result<Connection> {
 
 /// Puts a question of a subcommand.
 pub fn ask(question: serde_json::Value, start: bool) -> Result<serde_json::Value, AskError> {
-    let caller = caller().map_err(AskError::Unreachable)?;
-    let request = ToDaemon::Ask { caller, question: question.to_string().into_bytes() };
-    let mut connection = match connect(start) {
-        Ok(connection) => connection,
-        Err(error) if !start && is_absence(&error) => return Err(AskError::NotRunning),
-        Err(error) => return Err(AskError::Unreachable(error)),
-    };
-    connection.send(&request).map_err(AskError::Unreachable)?;
-    match connection.answer().map_err(AskError::Unreachable)? {
-        Answered::Answer(answer) => unwrap_answer(&answer),
-        Answered::OtherBuild(build) => Err(AskError::OtherBuild(build)),
-    }
-}
-
-/// Another daemon of this user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherDaemon {
-    /// Where it listens.
-    pub socket: PathBuf,
-    /// Its build; `None` where it is the one of this program, for another cache.
-    pub build: Option<String>,
-}
-
-/// The daemons whose sockets lie beside the one of this program. One that does not answer at once is
-/// left out.
-pub fn others() -> io::Result<Vec<OtherDaemon>> {
-    let Some(own) = socket_path() else { return Ok(Vec::new()) };
-    let request =
-        ToDaemon::Ask { caller: caller()?, question: br#"{"command":"status"}"#.to_vec() };
-    let ask = |socket: &Path| -> io::Result<Option<String>> {
-        let mut connection = connect_to(socket, OTHER_SILENCE_MAX)?;
-        connection.send(&request)?;
-        match connection.answer()? {
-            Answered::Answer(_) => Ok(None),
-            Answered::OtherBuild(build) => Ok(Some(build)),
-        }
-    };
-    let mut others = Vec::new();
-    for entry in fs::read_dir(own.parent().unwrap_or(Path::new("/")))?.take(OTHERS_MAX).flatten() {
-        let socket = entry.path();
-        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
-        if is_socket
-            && socket != own
-            && let Ok(build) = ask(&socket)
-        {
-            others.push(OtherDaemon { socket, build });
+    let mut caller = caller().map_err(AskError::Unreachable)?;
+    let (mut seat, mut made_way) = (0, false);
+    // Each turn ends, goes on to another seat, or is the one after a daemon has made way.
+    loop {
+        let mut connection = match connect_from(seat, start) {
+            Ok(connection) => connection,
+            Err(error) if !start && is_absence(&error) => return Err(AskError::NotRunning),
+            Err(error) => return Err(AskError::Unreachable(error)),
+        };
+        caller.proof = connection.proof().map_err(AskError::Unreachable)?;
+        let question = question.to_string().into_bytes();
+        let request = ToDaemon::Ask { caller: caller.clone(), question };
+        connection.send(&request).map_err(AskError::Unreachable)?;
+        match connection.answer().map_err(AskError::Unreachable)? {
+            Answered::Answer(answer) => return unwrap_answer(&answer),
+            Answered::OtherBuild(build) => return Err(AskError::OtherBuild(build)),
+            Answered::OtherPlace => seat = connection.seat + 1,
+            Answered::MadeWay if !start => return Err(AskError::NotRunning),
+            Answered::MadeWay if made_way => {
+                return Err(AskError::Unreachable(io::ErrorKind::TimedOut.into()));
+            }
+            Answered::MadeWay => made_way = true,
         }
     }
-    Ok(others)
 }
 
-enum Answered {
+/// What a daemon says to a question.
+pub(crate) enum Answered {
     Answer(Vec<u8>),
     OtherBuild(String),
+    OtherPlace,
+    MadeWay,
 }
 
 fn unwrap_answer(answer: &[u8]) -> Result<serde_json::Value, AskError> {
@@ -365,7 +347,7 @@ impl Connection {
 
     fn new(socket: OwnedFd, patience: Duration) -> Connection {
         let stream = UnixStream::from(socket);
-        Connection { stream, patience, received: Vec::new(), descriptors: Vec::new() }
+        Connection { stream, patience, seat: 0, received: Vec::new(), descriptors: Vec::new() }
     }
 
     /// The daemon is there, whatever others have found.
@@ -376,6 +358,15 @@ impl Connection {
             self.patience = SILENCE_MAX;
         }
         Ok(())
+    }
+
+    /// What the daemon at the other end wants to be told; see [`place::proof`].
+    pub fn proof(&self) -> io::Result<u64> {
+        match place::proof(place::peer(self.stream.as_fd())?) {
+            // It turns this process away itself, unless the question is one that everybody may ask.
+            Err(error) if place::is_other_place(&error) => Ok(0),
+            proof => proof,
+        }
     }
 
     /// Sends one message.
@@ -403,11 +394,13 @@ impl Connection {
     }
 
     /// The next message that is not a sign of life.
-    fn answer(&mut self) -> io::Result<Answered> {
+    pub(crate) fn answer(&mut self) -> io::Result<Answered> {
         loop {
             match self.receive()? {
                 ToLauncher::Answer(answer) => return Ok(Answered::Answer(answer)),
                 ToLauncher::OtherBuild(build) => return Ok(Answered::OtherBuild(build)),
+                ToLauncher::OtherPlace => return Ok(Answered::OtherPlace),
+                ToLauncher::MadeWay => return Ok(Answered::MadeWay),
                 ToLauncher::Waiting | ToLauncher::Warning(_) => {}
                 ToLauncher::Run(order) => {
                     let ran = program::run(&order, std::mem::take(&mut self.descriptors))?;
@@ -454,7 +447,7 @@ impl Connection {
     }
 }
 
-fn connect_to(socket: &Path, patience: Duration) -> io::Result<Connection> {
+pub(crate) fn connect_to(socket: &Path, patience: Duration) -> io::Result<Connection> {
     use rustix::net::sockopt::{Timeout, set_socket_timeout};
     use rustix::net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
@@ -466,8 +459,8 @@ fn connect_to(socket: &Path, patience: Duration) -> io::Result<Connection> {
     }
     connect(&descriptor, &SocketAddrUnix::new(socket)?)?;
     // Whoever made the folder in /tmp first could hand out objects, and orders to run programs.
-    let user = rustix::process::getuid();
-    if rustix::net::sockopt::socket_peercred(&descriptor)?.uid != user {
+    let user = rustix::process::getuid().as_raw();
+    if place::peer(descriptor.as_fd())?.user != user {
         let text = format!("{} is another user's", socket.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
@@ -482,13 +475,18 @@ fn is_absence(error: &io::Error) -> bool {
 /// Starts the daemon, or waits for the process that is already starting it: one wins the lock,
 /// and whoever gets the lock next finds the daemon up.
 fn start_daemon(socket: &Path) -> io::Result<Connection> {
+    if !place::has_room_for_daemon() {
+        return Err(io::Error::other(
+            "the limits of this process (ulimit -H -a) are too low for it",
+        ));
+    }
     let deadline = Instant::now() + START_MAX;
     let _lock = lock(&socket.with_extension("lock"), deadline)?;
     match connect_to(socket, SILENCE_MAX) {
         Err(error) if is_absence(&error) => {}
         result => return result,
     }
-    let mut ready = spawn_daemon()?;
+    let mut ready = spawn_daemon(socket)?;
     // One byte when it listens; end of file when it could not.
     let mut byte = [0];
     let wait = rustix::event::Timespec { tv_sec: START_MAX.as_secs() as i64, tv_nsec: 0 };
@@ -502,15 +500,13 @@ fn start_daemon(socket: &Path) -> io::Result<Connection> {
     connect_to(socket, SILENCE_MAX)
 }
 
+/// Takes a lock whose file goes when nobody needs it.
 fn lock(path: &Path, deadline: Instant) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o600).custom_flags(UNSURPRISED);
-    let file = options.open(path)?;
     loop {
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        let file = open_lock(path, true)?;
+        // Whoever had it may have removed the file.
+        if try_lock(&file)? && is_in_place(&file, path) {
+            return Ok(file);
         }
         if Instant::now() > deadline {
             return Err(io::ErrorKind::TimedOut.into());
@@ -519,11 +515,55 @@ fn lock(path: &Path, deadline: Instant) -> io::Result<File> {
     }
 }
 
+fn open_lock(path: &Path, create: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(create).append(true).mode(0o600).custom_flags(UNSURPRISED).open(path)
+}
+
+fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_in_place(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
+    (open.dev(), open.ino()) == (there.dev(), there.ino())
+}
+
+/// Removes what is left beside a socket that is gone, unless a daemon is just being started there.
+pub fn remove_traces(socket: &Path) {
+    let path = socket.with_extension("lock");
+    let lock = match open_lock(&path, false) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => return,
+    };
+    if lock.as_ref().is_some_and(|lock| !try_lock(lock).unwrap_or(false)) {
+        return;
+    }
+    for extension in ["passed", "taken", "hung", "unstarted", "lock"] {
+        let _ = fs::remove_file(socket.with_extension(extension));
+    }
+}
+
 /// Starts `rcache daemon run --detached`; the returned pipe gets a byte when it listens.
-fn spawn_daemon() -> io::Result<std::process::ChildStdout> {
-    let mut child = Command::new(std::env::current_exe()?)
+fn spawn_daemon(socket: &Path) -> io::Result<std::process::ChildStdout> {
+    // What is meant for the build is not the daemon's business, and may be secret.
+    let is_needed = |name: &OsString| {
+        let name = name.to_string_lossy();
+        config::paths::DECIDING.contains(&&*name)
+            || name.starts_with(config::environment::PREFIX)
+            || DAEMON_VARIABLES.contains(&&*name)
+    };
+    let mut child = Command::new(own_program()?)
         .arg0("rcache")
-        .args(["daemon", "run", "--detached"])
+        .args(["daemon", "run", "--detached", "--socket"])
+        .arg(socket)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_needed(name)))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -531,5 +571,23 @@ fn spawn_daemon() -> io::Result<std::process::ChildStdout> {
         // Out of the build's process group, so that Ctrl-C stops the build only.
         .process_group(0)
         .spawn()?;
-    child.stdout.take().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    let ready = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    // A child of it is the daemon: this process may become the compiler, which waits for no child that it
+    // does not know.
+    let _ = child.wait();
+    Ok(ready)
+}
+
+/// The program of this process; where /proc is not mounted, under the name with which it was started.
+fn own_program() -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    std::env::current_exe().or_else(|_| {
+        // SAFETY: the kernel gives a text that stays (getauxval(3)), or 0.
+        let name = unsafe {
+            let name = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
+            (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name))
+        };
+        let name = name.ok_or(io::ErrorKind::NotFound)?;
+        fs::canonicalize(std::ffi::OsStr::from_bytes(name.to_bytes()))
+    })
 }

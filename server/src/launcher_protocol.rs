@@ -4,8 +4,9 @@
 //! frame    = length:u32 kind:u8 body            length counts kind and body, little endian
 //! bytes    = length:u32 octet*
 //! list     = count:u32 bytes*
-//! caller   = build:bytes umask:u32 view device:u64 inode:u64 cwd:bytes environment:list   "NAME=value"
-//! view     = root_device:u64 root_inode:u64 mount_namespace:u64 group:u32
+//! caller   = build:bytes proof:u64 umask:u32 view niceness:i32 device:u64 inode:u64 cwd:bytes environment:list
+//!            with "NAME=value" in the environment
+//! view     = root_device:u64 root_inode:u64 mount_namespace:u64 group:u32 surroundings:u64
 //! launcher -> daemon
 //!   Compile = caller terminal:u8 columns:u16 compiler:bytes arguments:list
 //!   Ask     = caller question:bytes             JSON, for the subcommands
@@ -20,6 +21,8 @@
 //!   Answer    = answer:bytes                    JSON
 //!   OtherBuild = build:bytes                    the daemon is of this build
 //!   Warning   = text:bytes                      for standard error, once
+//!   MadeWay   = (empty)                         the daemon retires: it is nicer than the caller
+//!   OtherPlace = (empty)                        the daemon serves others: the next seat may do
 //! ```
 
 use std::ffi::{OsStr, OsString};
@@ -71,10 +74,14 @@ pub fn descriptor_mark(n: usize) -> Vec<u8> {
 pub struct Caller {
     /// The launcher's [`BUILD`].
     pub build: String,
+    /// What the kernel let it see of the daemon; see `place::proof`.
+    pub proof: u64,
     /// The file mode creation mask.
     pub umask: u32,
-    /// What paths mean to it.
+    /// What paths mean to it, and what it may do.
     pub view: View,
+    /// How much it stands back for others; see `place::niceness`.
+    pub niceness: i32,
     /// Device and inode of the working directory: a daemon that sees another there must step aside.
     pub working_directory_id: (u64, u64),
     /// The working directory as the kernel names it.
@@ -93,6 +100,8 @@ pub struct View {
     pub mount_namespace: u64,
     /// The effective group.
     pub group: u32,
+    /// Of the network namespace, privileges, groups and hard limits.
+    pub surroundings: u64,
 }
 
 /// Which of the caller's streams are terminals.
@@ -183,6 +192,10 @@ pub enum ToLauncher {
     OtherBuild(String),
     /// Something for standard error.
     Warning(String),
+    /// The daemon is nicer than the caller, and retires.
+    MadeWay,
+    /// The daemon serves processes with other rights.
+    OtherPlace,
 }
 
 /// Bytes that are not a message.
@@ -321,6 +334,8 @@ impl ToLauncher {
             ToLauncher::Answer(answer) => text_frame(6, answer),
             ToLauncher::OtherBuild(build) => text_frame(7, build.as_bytes()),
             ToLauncher::Warning(text) => text_frame(8, text.as_bytes()),
+            ToLauncher::MadeWay => Writer::new(9).finish(),
+            ToLauncher::OtherPlace => Writer::new(10).finish(),
         }
     }
 
@@ -346,6 +361,8 @@ impl ToLauncher {
             6 => ToLauncher::Answer(reader.bytes()?.to_vec()),
             7 => ToLauncher::OtherBuild(reader.text()?),
             8 => ToLauncher::Warning(reader.text()?),
+            9 => ToLauncher::MadeWay,
+            10 => ToLauncher::OtherPlace,
             kind => return Err(Malformed::Kind(kind)),
         };
         reader.end().map(|()| message)
@@ -400,11 +417,14 @@ impl Writer {
 
     fn caller(&mut self, caller: &Caller) {
         self.bytes(caller.build.as_bytes());
+        self.u64(caller.proof);
         self.u32(caller.umask);
         self.u64(caller.view.root.0);
         self.u64(caller.view.root.1);
         self.u64(caller.view.mount_namespace);
         self.u32(caller.view.group);
+        self.u64(caller.view.surroundings);
+        self.u32(caller.niceness as u32);
         self.u64(caller.working_directory_id.0);
         self.u64(caller.working_directory_id.1);
         self.bytes(caller.working_directory.as_os_str().as_bytes());
@@ -477,12 +497,15 @@ impl<'a> Reader<'a> {
     fn caller(&mut self) -> Result<Caller, Malformed> {
         Ok(Caller {
             build: self.text()?,
+            proof: self.u64()?,
             umask: self.u32()?,
             view: View {
                 root: (self.u64()?, self.u64()?),
                 mount_namespace: self.u64()?,
                 group: self.u32()?,
+                surroundings: self.u64()?,
             },
+            niceness: self.u32()? as i32,
             working_directory_id: (self.u64()?, self.u64()?),
             working_directory: PathBuf::from(os(self.bytes()?)),
             environment: self

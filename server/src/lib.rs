@@ -5,6 +5,8 @@
 pub mod launcher_protocol;
 
 pub mod client;
+pub mod others;
+pub mod place;
 pub mod program;
 
 pub mod compilers;

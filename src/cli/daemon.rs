@@ -5,6 +5,9 @@ use config::Span;
 use serde_json::{Value, json};
 use server::client::{self, AskError};
 use server::daemon::Mode;
+use server::others;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,9 +15,11 @@ use std::time::{Duration, Instant};
 pub fn run(options: &clap::ArgMatches) -> Outcome {
     match options.subcommand() {
         Some(("start", _)) => start(),
-        Some(("stop", _)) => stop(),
+        Some(("stop", options)) => end(options.get_flag("all")),
         Some(("status", options)) => status(options.get_flag("json")),
-        Some((_, options)) => serve(options.get_flag("detached")),
+        Some((_, options)) => {
+            serve(options.get_flag("detached"), options.get_one::<PathBuf>("socket").cloned())
+        }
         None => Err("name one of start, stop, status and run".to_owned()),
     }
 }
@@ -31,31 +36,52 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// Ends it, and waits until it has written what it remembers.
 pub fn stop() -> Outcome {
-    super::settings()?;
-    let process = match client::ask(json!({ "command": "status" }), false) {
-        Ok(status) => number(&status, "/pid"),
-        Err(AskError::NotRunning) => {
+    end(false)
+}
+
+/// Ends the daemon, and those that serve the same cache folder for processes elsewhere: whoever removes the
+/// folder next must not find one that still writes there. `all` of this user where that is asked for.
+fn end(all: bool) -> Outcome {
+    let folder = super::settings()?.config.cache_dir;
+    let own = std::fs::metadata(&folder).ok().map(|found| json!([found.dev(), found.ino()]));
+    let is_meant =
+        |other: &Value| all || own.is_some() && other.get("cache_folder_id") == own.as_ref();
+    let others = others::stop_others(is_meant);
+    let others: Vec<u64> = others.iter().map(|other| number(other, "/pid")).collect();
+    let mut processes = others.clone();
+    match client::ask(json!({ "command": "status" }), false) {
+        Ok(status) => processes.push(number(&status, "/pid")),
+        Err(AskError::NotRunning) if others.is_empty() => {
             screen::print("was not running\n");
             return Ok(ExitCode::SUCCESS);
         }
         // One of another build makes way when it is told to stop, but does not tell its number.
-        Err(_) => 0,
-    };
+        Err(_) => {}
+    }
     match client::ask(json!({ "command": "stop" }), false) {
         Ok(_) | Err(AskError::NotRunning) => {}
         Err(error) => return Err(describe(&error)),
     }
-    // Whoever removes the cache folder next must not find a daemon that still writes there.
     let deadline = Instant::now() + STOP_MAX;
-    while client::connect(false).is_ok() || is_alive(process) {
+    while client::connect(false).is_ok() || processes.iter().any(|process| is_alive(*process)) {
         if Instant::now() > deadline {
-            screen::print(&format!("stopping: pid {process} serves its last compiles\n"));
+            processes.retain(|process| is_alive(*process));
+            screen::print(&format!("stopping: {} serves its last compiles\n", named(&processes)));
             return Ok(ExitCode::SUCCESS);
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    screen::print("stopped\n");
+    match others.is_empty() {
+        true => screen::print("stopped\n"),
+        false => screen::print(&format!("stopped, also {}\n", named(&others))),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `pid 12, 13`.
+fn named(processes: &[u64]) -> String {
+    let processes: Vec<String> = processes.iter().map(u64::to_string).collect();
+    format!("pid {}", processes.join(", "))
 }
 
 /// Whether a process is there and no zombie: not every container has an init that reaps. The
@@ -76,13 +102,13 @@ fn status(as_json: bool) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Ok(answer) => {
-            screen::print(&(headline(&answer) + &details(&answer)));
+            screen::print(&(headline(&answer) + &details(&answer) + &others()));
             Ok(ExitCode::SUCCESS)
         }
         Err(AskError::NotRunning) => {
             match as_json {
                 true => screen::print_json(&json!({ "running": false })),
-                false => screen::print("not running\n"),
+                false => screen::print(&format!("not running\n{}", others())),
             }
             Ok(ExitCode::from(super::definition::NOT_RUNNING_STATUS))
         }
@@ -90,14 +116,24 @@ fn status(as_json: bool) -> Outcome {
     }
 }
 
+/// The line on the daemons of this user for other cache folders and other places.
+fn others() -> String {
+    let others = others::ask_others(&json!({ "command": "status" }));
+    let others: Vec<u64> = others.iter().map(|other| number(other, "/pid")).collect();
+    match others.is_empty() {
+        true => String::new(),
+        false => format!("others     {}\n", named(&others)),
+    }
+}
+
 /// Serves until it is told to stop or has been idle for long enough.
-fn serve(detached: bool) -> Outcome {
+fn serve(detached: bool, socket: Option<PathBuf>) -> Outcome {
     let mode = if detached { Mode::Detached } else { Mode::Foreground };
     // A compile has started this one: wrong settings are warned of there, and must not end it.
     if !detached {
         super::settings()?;
     }
-    server::daemon::run(mode).map_err(|error| format!("the daemon: {error}"))?;
+    server::daemon::run(mode, socket).map_err(|error| format!("the daemon: {error}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

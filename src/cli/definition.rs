@@ -174,20 +174,41 @@ fn daemon() -> Command {
     plain("daemon", "The local cache daemon; a compile starts it by itself")
         .subcommand_required(true)
         .subcommand(plain("start", "Start the daemon if it is not up"))
-        .subcommand(plain("stop", "End the daemon; the next compile starts another"))
+        .subcommand(
+            plain("stop", "End the daemon; the next compile starts another")
+                .arg(
+                    Arg::new("all")
+                        .long("all")
+                        .action(ArgAction::SetTrue)
+                        .help("End all daemons of this user, whatever their cache folders"),
+                )
+                .after_help(
+                    "A process in another container, network namespace or group, or with other limits \
+                     or\nfewer rights, has a daemon of its own for the same cache folder. That ends, too.",
+                ),
+        )
         .subcommand(
             plain("status", "Whether the daemon is up, and what it is doing")
                 .arg(json())
                 .after_help("The exit status is 0 when it is up and 3 when it is not."),
         )
         .subcommand(
-            plain("run", "Be the daemon, in the foreground").arg(
-                Arg::new("detached")
-                    .long("detached")
-                    .action(ArgAction::SetTrue)
-                    .hide(true)
-                    .help("Started by a compile: tell it through standard output"),
-            ),
+            plain("run", "Be the daemon, in the foreground")
+                .arg(
+                    Arg::new("detached")
+                        .long("detached")
+                        .action(ArgAction::SetTrue)
+                        .hide(true)
+                        .help("Started by a compile: tell it through standard output"),
+                )
+                .arg(
+                    Arg::new("socket")
+                        .long("socket")
+                        .value_name("PATH")
+                        .value_parser(value_parser!(PathBuf))
+                        .hide(true)
+                        .help("Where that compile looks for the daemon"),
+                ),
         )
 }
 

@@ -26,7 +26,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     let status = server::client::ask(json!({ "command": "status" }), true);
     let status = status.map_err(|error| describe(&error));
     findings.push(checks::daemon(status.clone()));
-    findings.extend(checks::other_daemons(&server::client::others().unwrap_or_default()));
+    findings.extend(checks::other_daemons(&server::others::others()));
     findings.extend(checks::cache_folder(&loaded.config));
     findings.extend(checks::owners(&loaded.config, user));
     findings.extend(checks::working_folder(Path::new(".")));

@@ -14,16 +14,23 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     if !options.get_flag("json") {
         return show();
     }
-    screen::print_json(&ask(json!({ "command": "stats" }), true)?);
+    screen::print_json(&of_all_daemons()?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Shows them for a person.
 pub fn show() -> Outcome {
-    let answer = ask(json!({ "command": "stats" }), true)?;
+    let answer = of_all_daemons()?;
     let now = screen::now_unix_seconds();
     screen::print(&render(&answer, now, Style::of_stdout()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The counters of the cache folder. Daemons in other namespaces, groups or limits serve it, too; what
+/// they know is in the index once they have written it.
+fn of_all_daemons() -> Result<Value, String> {
+    server::others::ask_others(&json!({ "command": "flush" }));
+    ask(json!({ "command": "stats" }), true)
 }
 
 /// How many culprits are named behind one counter.
@@ -179,12 +186,17 @@ impl Stats<'_> {
             return String::new();
         }
         let mut shown = format!("{}\n", self.style.paint(Paint::Bold, "compilers"));
+        // The daemon was reached and stood aside, or there was none.
+        let passed_through = match self.culprits(Counter::PassedThrough.name()) {
+            culprits if culprits.is_empty() => "without the daemon".to_owned(),
+            culprits => culprits,
+        };
         for (counter, value) in counters {
             let (label, rest) = match counter {
                 Counter::RemoteCompile => ("remote compiles", ""),
                 Counter::RemoteFailed => ("remote failed", "compiled again here"),
                 Counter::LocalCompile => ("local compiles", ""),
-                _ => ("passed through", "without the daemon"),
+                _ => ("passed through", passed_through.as_str()),
             };
             shown += &self.line(label, value, if value > 0 { rest } else { "" });
         }

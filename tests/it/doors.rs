@@ -120,3 +120,209 @@ fn a_runtime_folder_that_others_can_write_to() {
     let nowhere = Cache::new().with("XDG_RUNTIME_DIR", &folder).with("RCACHE_DIR", "/dev/null/x");
     run(&mut nowhere.command(&project, &"gcc -c a.c".into()), LIMIT_CALL).success();
 }
+
+#[test]
+fn a_cache_folder_of_another_user() {
+    if !is_root() {
+        return skip("a_cache_folder_of_another_user", "only root can be two users");
+    }
+    let project = Project::new(UNIT);
+    let victim = fresh_user();
+    let cache = Cache::new().of_user(victim, &project);
+    let folder = cache.folder();
+    let _squatted = Squatted::new(folder.clone(), victim + 1_000_000);
+    for _ in 0..2 {
+        cache.compile(&project, "gcc -c a.c").success();
+    }
+    let owner = format!("it belongs to user {}", victim + 1_000_000);
+    let stats = cache.rcache("stats");
+    assert!(!stats.ok() && stats.err().contains(&owner), "{stats:?}");
+    let doctor = cache.rcache("doctor");
+    assert!(!doctor.ok() && doctor.out().contains(&owner), "{doctor:?}");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is written there");
+}
+
+#[test]
+fn a_cache_folder_that_others_can_write_to() {
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    let folder = cache.folder();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    // As a umask of 002 or 000 makes it.
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, PermissionsExt::from_mode(0o777)).unwrap();
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "cache_miss");
+    assert_eq!(mode(&folder), 0o755);
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "direct_cache_hit");
+    // What was put there while others could is no answer.
+    for blob in cache.store_files() {
+        fs::set_permissions(&blob, PermissionsExt::from_mode(0o666)).unwrap();
+    }
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "cache_miss");
+    cache.stop();
+    // Somebody means to share it: no setting says so yet.
+    fs::set_permissions(&folder, PermissionsExt::from_mode(0o2775)).unwrap();
+    cache.compile(&project, "gcc -c a.c").success();
+    let stats = cache.rcache("stats");
+    assert!(stats.err().contains("others can write to it (mode 2775)"), "{stats:?}");
+    assert_eq!(mode(&folder), 0o2775, "it is left as it is");
+}
+
+/// Confines what a command starts: it can write below `folders` only (landlock(7)). Whether the kernel can.
+fn confine(command: &mut Command, folders: &[&Path]) -> bool {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::process::CommandExt;
+    // WRITE_FILE, and all from REMOVE_DIR to MAKE_SYM, REFER and TRUNCATE.
+    const WRITE: u64 = 1 << 1 | 0x1ff << 4 | 1 << 13 | 1 << 14;
+    const OF_FILES: u64 = 1 << 1 | 1 << 14;
+    let handled = [WRITE, 0, 0];
+    // SAFETY: the structures are there, and as long as the calls are told.
+    unsafe {
+        let rules = libc::syscall(libc::SYS_landlock_create_ruleset, handled.as_ptr(), 24, 0);
+        if rules < 0 {
+            return false;
+        }
+        for folder in folders.iter().chain([&Path::new("/dev")]) {
+            let folder = fs::File::open(folder).unwrap();
+            let is_folder = folder.metadata().unwrap().is_dir();
+            let rights = if is_folder { WRITE } else { OF_FILES };
+            let mut rule = [0_u8; 12];
+            rule[..8].copy_from_slice(&rights.to_ne_bytes());
+            rule[8..].copy_from_slice(&folder.as_raw_fd().to_ne_bytes());
+            let added = libc::syscall(libc::SYS_landlock_add_rule, rules, 1, rule.as_ptr(), 0);
+            assert_eq!(added, 0);
+        }
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            match libc::syscall(libc::SYS_landlock_restrict_self, rules, 0) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    true
+}
+
+#[test]
+fn a_sandboxed_process_gets_no_more_than_it_may() {
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    project.write("box/a.c", "int a(void) { return 7; }\n");
+    project.write("box/b.c", "int b(void) { return 7; }\n");
+    project.write("other/target", "precious\n");
+    check(&project, &cache, "gcc -c a.c");
+    let inside = project.path("box");
+    let call = |line: &str| crate::support::Call::from(line).within("box").env("TMPDIR", &inside);
+    let into_other = call("gcc -S a.c -o ../other/target");
+    let mut plain = project.command_for(&into_other, &[]);
+    if !confine(&mut plain, &[&inside]) {
+        return skip("a_sandboxed_process_gets_no_more_than_it_may", "no landlock");
+    }
+    let wanted = run(&mut plain, LIMIT_CALL);
+    assert!(!wanted.ok());
+    // The same result is in the cache, and the daemon could write it there.
+    cache.compile(&project, call("gcc -S a.c -o a.s")).success();
+    for _ in 0..2 {
+        let mut confined = cache.command(&project, &into_other);
+        confine(&mut confined, &[&inside]);
+        assert_eq!(run(&mut confined, LIMIT_CALL), wanted);
+        assert_eq!(project.read("other/target"), b"precious\n");
+    }
+    // One that may write to the cache has a daemon of its own, and its results are everybody's.
+    let folders = [inside.as_path(), cache.root()];
+    let confined = |line: &str| {
+        let mut confined = cache.command(&project, &call(line));
+        confine(&mut confined, &folders);
+        let before = cache.stats();
+        run(&mut confined, LIMIT_CALL).success();
+        cache.endings_since(&before)
+    };
+    assert_eq!(confined("gcc -c b.c"), "cache_miss");
+    // Each is a sandbox of its own, which has nothing to do with the others.
+    for _ in 0..6 {
+        assert_eq!(confined("gcc -c b.c"), "direct_cache_hit");
+    }
+    assert_eq!(check(&project, &cache, call("gcc -c b.c")), "direct_cache_hit");
+    cache.rcache("daemon stop --all").success();
+    assert_eq!(cache.daemons().len(), 0);
+    // The other way round: a daemon that a sandbox has started is none for the others.
+    assert_eq!(confined("gcc -c b.c -DX"), "cache_miss");
+    assert_eq!(check(&project, &cache, "gcc -c a.c -DY"), "cache_miss");
+    assert_eq!(check(&project, &cache, "gcc -c a.c -DY"), "direct_cache_hit");
+    cache.rcache("daemon stop --all").success();
+}
+
+#[test]
+fn a_process_with_fewer_groups_gets_no_more_than_it_may() {
+    use std::os::unix::process::CommandExt;
+    let name = "a_process_with_fewer_groups_gets_no_more_than_it_may";
+    if !is_root() {
+        return skip(name, "only root can choose its groups");
+    }
+    let (user, project) = (fresh_user(), Project::new(UNIT));
+    let cache = Cache::new().of_user(user, &project);
+    fs::create_dir(project.path("theirs")).unwrap();
+    chown(project.path("theirs"), Some(0), Some(user + 1_000_000)).unwrap();
+    project.mode("theirs", 0o770);
+    let compile = |line: &str, groups: Vec<u32>, through: bool| {
+        let call = line.into();
+        let mut command = match through {
+            true => cache.command(&project, &call),
+            false => project.command_for(&call, &[]),
+        };
+        // SAFETY: both calls are system calls.
+        unsafe {
+            command.pre_exec(move || {
+                let set = libc::setgroups(groups.len(), groups.as_ptr()) == 0
+                    && libc::setgid(user) == 0
+                    && libc::setuid(user) == 0;
+                if set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            });
+        }
+        // They are set above, after the groups.
+        command.uid(0).gid(0);
+        run(&mut command, LIMIT_CALL)
+    };
+    let member = vec![user + 1_000_000];
+    compile("gcc -c a.c -o theirs/a.o", member.clone(), true).success();
+    compile("gcc -c a.c -o theirs/a.o", member.clone(), true).success();
+    fs::remove_file(project.path("theirs/a.o")).unwrap();
+    let wanted = compile("gcc -c a.c -o theirs/a.o", vec![], false);
+    assert!(!wanted.ok());
+    assert_eq!(compile("gcc -c a.c -o theirs/a.o", vec![], true), wanted);
+    assert!(!project.exists("theirs/a.o"));
+    assert_eq!(cache.daemons().len(), 2, "a daemon for each set of groups");
+    compile("gcc -c a.c -o a.o", vec![], true).success();
+    let hits = || cache.stats().get("direct_cache_hit");
+    let before = hits();
+    compile("gcc -c a.c -o a.o", vec![], true).success();
+    assert_eq!(hits(), before + 1);
+    cache.rcache("daemon stop --all").success();
+}
+
+#[test]
+fn whoever_cannot_look_into_the_daemon_is_not_served() {
+    use server::launcher_protocol::{ToDaemon, ToLauncher, read_frame};
+    use std::io::Write;
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    check(&project, &cache, "gcc -c a.c");
+    if !server::place::can_prove() {
+        return skip("whoever_cannot_look_into_the_daemon_is_not_served", "nobody can look here");
+    }
+    let ask = |command: &str, proof: u64| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&cache.sockets()[0]).unwrap();
+        let question = format!("{{\"command\":\"{command}\",\"from_elsewhere\":true}}");
+        let question = question.into_bytes();
+        let mut caller = server::client::caller().unwrap();
+        caller.environment = cache.environment();
+        caller.proof = proof;
+        stream.write_all(&ToDaemon::Ask { caller, question }.encode()).unwrap();
+        ToLauncher::decode(&read_frame(&mut stream).unwrap()).unwrap()
+    };
+    let secret = server::place::robust_list(cache.daemon()).unwrap();
+    for wrong in [0, secret ^ 1, u64::MAX] {
+        assert_eq!(ask("clear", wrong), ToLauncher::OtherPlace);
+    }
+    assert!(matches!(ask("status", 0), ToLauncher::Answer(_)), "everybody may ask that");
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "direct_cache_hit");
+    assert!(matches!(ask("clear", secret), ToLauncher::Answer(_)));
+    assert_eq!(check(&project, &cache, "gcc -c a.c"), "cache_miss");
+}

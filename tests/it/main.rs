@@ -31,6 +31,7 @@ mod memory;
 mod nodes;
 mod options;
 mod packages;
+mod places;
 mod projects;
 mod race;
 mod recorded;

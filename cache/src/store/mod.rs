@@ -419,6 +419,10 @@ impl Store {
     /// what other daemons put there into memory. For a background thread, about once a second. What
     /// cannot be written waits on; a cache folder that was removed stays so.
     pub fn flush(&self, now: SystemTime) -> Result<(), StoreError> {
+        // Somebody may be removing the folder, and finds no new files while that lasts.
+        if self.index_is_lost() && !self.has_news() {
+            return Ok(());
+        }
         self.with_index(|index| {
             let batch = {
                 let mut pending = lock(&self.pending);
@@ -601,6 +605,17 @@ impl Store {
     fn is_alone(&self) -> bool {
         let users = self.users.as_ref();
         users.is_none_or(|users| flock(users, FlockOperation::NonBlockingLockExclusive).is_ok())
+    }
+
+    /// Whether the file of the open index is gone.
+    pub(in crate::store) fn index_is_lost(&self) -> bool {
+        lock(&self.index).as_ref().is_some_and(|index| !index.is_in_place())
+    }
+
+    fn has_news(&self) -> bool {
+        let has_changes = lock(&self.pending).has_changes();
+        let has_uses = !lock(&self.uses).is_empty();
+        has_changes || has_uses || lock(&self.counters).has_news()
     }
 
     fn tick(&self) -> u64 {

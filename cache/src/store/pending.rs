@@ -72,6 +72,11 @@ impl Pending {
         saved.into_iter().map(|(_, key)| key).collect()
     }
 
+    /// Whether anything waits for the index.
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty() || !self.sources.is_empty()
+    }
+
     pub fn totals(&self) -> Totals {
         Totals {
             bytes: self.indexed.bytes.saturating_add_signed(self.bytes),
@@ -120,6 +125,11 @@ pub(super) struct CounterBatch {
 }
 
 impl Counters {
+    /// Whether anything waits for the index.
+    pub fn has_news(&self) -> bool {
+        self.waiting.zeroed_at.is_some() || !self.waiting.added.is_empty()
+    }
+
     pub fn add(&mut self, name: &str, value: i64) {
         match self.waiting.added.get_mut(name) {
             Some(sum) => *sum = sum.saturating_add(value),

@@ -60,6 +60,10 @@ impl Store {
         if trash_left || walk.next.is_none() {
             return trash_left;
         }
+        // It is made anew when there is something to put into it.
+        if self.index_is_lost() {
+            return false;
+        }
         match self.walk_step(&mut walk, SystemTime::now()) {
             Ok(()) => walk.next.is_some() || self.walk_wanted.load(Ordering::Relaxed),
             Err(error) => {

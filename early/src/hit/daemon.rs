@@ -27,27 +27,33 @@ pub enum First {
 }
 
 impl Daemon {
-    /// `None` where no daemon of this user answers.
-    pub fn connect(address: &Address, silence_max: u32) -> Option<Daemon> {
-        let socket = syscalls::unix_socket()?;
-        let is_ours = |socket| syscalls::peer_user(socket) == Some(syscalls::user());
-        let daemon = Daemon { socket };
-        let connected = socket >= STREAMS
-            && syscalls::set_timeouts(socket, silence_max)
-            && syscalls::connect(socket, address.get())
-            && is_ours(socket);
-        if connected {
+    /// A socket that is not connected yet.
+    pub fn open(silence_max: u32) -> Option<Daemon> {
+        let daemon = Daemon { socket: syscalls::unix_socket()? };
+        if daemon.socket >= STREAMS && syscalls::set_timeouts(daemon.socket, silence_max) {
             return Some(daemon);
         }
-        daemon.close()
+        daemon.close();
+        None
+    }
+
+    /// The descriptor.
+    pub fn socket(&self) -> usize {
+        self.socket
+    }
+
+    /// The process that listens; `None` where no daemon of this user answers.
+    pub fn connect(&self, address: &Address) -> Option<u32> {
+        if !syscalls::connect(self.socket, address.get()) {
+            return None;
+        }
+        let (process, user) = syscalls::peer(self.socket)?;
+        (user == syscalls::user()).then_some(process)
     }
 
     /// `None` where the daemon did not take it: then it has nothing that it could serve.
     pub fn send(&self, frame: &[u8]) -> Option<()> {
-        if syscalls::send(self.socket, frame) {
-            return Some(());
-        }
-        self.close()
+        syscalls::send(self.socket, frame).then_some(())
     }
 
     /// Waits for the answer, and ends the process where it is the expected one.
@@ -65,25 +71,16 @@ impl Daemon {
 
     /// Waits for up to so many milliseconds from now on. `None` where that cannot be.
     pub fn wait_longer(&self, silence_max: u32) -> Option<()> {
-        if syscalls::set_timeouts(self.socket, silence_max) {
-            return Some(());
-        }
-        self.close()
-    }
-
-    /// Hangs up, and says this.
-    pub fn end(self, asked: i32) -> Option<i32> {
-        self.close::<()>();
-        Some(asked)
+        syscalls::set_timeouts(self.socket, silence_max).then_some(())
     }
 
     /// The descriptor, for whoever goes on.
-    pub fn keep(self) -> i32 {
+    pub fn keep(&self) -> i32 {
         self.socket as i32
     }
 
-    fn close<T>(&self) -> Option<T> {
+    /// Ends it.
+    pub fn close(&self) {
         syscalls::close(self.socket);
-        None
     }
 }

@@ -1,7 +1,8 @@
 //! The request, byte for byte as `server::launcher_protocol` encodes it.
 
 use super::compiler;
-use super::syscalls::{Statx, columns, group, stat, umask, working_directory};
+use super::place::Place;
+use super::syscalls::{self, Statx, columns, niceness, stat, umask, working_directory};
 use super::text::{Bytes, Environment, Stack, begins_with, plain_file_name, same};
 use crate::{Names, Path, Scratch};
 use core::mem::MaybeUninit;
@@ -9,7 +10,8 @@ use core::mem::MaybeUninit;
 /// The kind of a frame that asks for a compile.
 const COMPILE: u8 = 1;
 
-/// The request that this process would send with such a stack; `None` where the launcher decides.
+/// The request that this process would send with such a stack, but for the proof; `None` where the
+/// launcher decides.
 ///
 /// # Safety
 /// `stack` is laid out as the kernel does it.
@@ -19,24 +21,56 @@ pub unsafe fn request<'m>(
     scratch: &'m mut Scratch,
 ) -> Option<&'m [u8]> {
     // SAFETY: see the caller.
-    write(&unsafe { Stack::new(stack) }, names, scratch)
+    let stack = unsafe { Stack::new(stack) };
+    if !is_straight(&stack, names) {
+        return None;
+    }
+    let socket = syscalls::unix_socket()?;
+    let place = Place::find(socket, names);
+    syscalls::close(socket);
+    Some(write(&stack, names, scratch, &place?)?.bytes.finish())
+}
+
+/// Whether there is something to ask, and nobody else has asked it.
+pub fn is_straight(stack: &Stack, names: &Names) -> bool {
+    stack.environment().get(names.inside).is_none() && compile(stack, names).is_some()
+}
+
+/// A request, whose proof is known only when the daemon is.
+pub struct Frame<'m> {
+    bytes: Bytes<'m>,
+    proof: usize,
+}
+
+impl Frame<'_> {
+    /// Says what the kernel let this process see of the daemon.
+    pub fn set_proof(&mut self, proof: u64) {
+        self.bytes.set_u32(self.proof, proof as u32);
+        self.bytes.set_u32(self.proof + 4, (proof >> 32) as u32);
+    }
+
+    /// All of it.
+    pub fn get(&self) -> &[u8] {
+        self.bytes.get()
+    }
 }
 
 pub(crate) fn write<'m>(
     stack: &Stack,
     names: &Names,
     scratch: &'m mut Scratch,
-) -> Option<&'m [u8]> {
+    place: &Place,
+) -> Option<Frame<'m>> {
     let environment = stack.environment();
-    if environment.get(names.inside).is_some() {
-        return None;
-    }
     let (name, arguments) = compile(stack, names)?;
     let Scratch { paths, request } = scratch;
     let mut frame = Bytes::new(request);
     frame.push(&[0; 4])?;
     frame.push(&[COMPILE])?;
-    push_caller(&mut frame, names, environment, &mut paths.path)?;
+    push_bytes(&mut frame, names.build.as_bytes())?;
+    let proof = frame.len();
+    frame.push(&[0; 8])?;
+    push_caller(&mut frame, place, environment, &mut paths.path)?;
     push_terminal(&mut frame)?;
     let compiler = compiler::find(name, &environment, names.wrappers, paths)?;
     push_bytes(&mut frame, compiler)?;
@@ -46,7 +80,7 @@ pub(crate) fn write<'m>(
     }
     let length = frame.len() as u32 - 4;
     frame.set_u32(0, length);
-    Some(frame.finish())
+    Some(Frame { bytes: frame, proof })
 }
 
 /// The name of the compiler, and the place of the first word after it.
@@ -70,20 +104,21 @@ fn push_bytes(frame: &mut Bytes, bytes: &[u8]) -> Option<()> {
 
 fn push_caller(
     frame: &mut Bytes,
-    names: &Names,
+    place: &Place,
     environment: Environment,
     path: &mut Path,
 ) -> Option<()> {
-    push_bytes(frame, names.build.as_bytes())?;
     frame.push(&umask().to_le_bytes())?;
+    frame.push(&place.root.0.to_le_bytes())?;
+    frame.push(&place.root.1.to_le_bytes())?;
+    frame.push(&place.mount.to_le_bytes())?;
+    frame.push(&place.group.to_le_bytes())?;
+    frame.push(&place.surroundings.to_le_bytes())?;
+    frame.push(&niceness()?.to_le_bytes())?;
     let mut found = MaybeUninit::<Statx>::uninit();
-    let root = push_place(frame, b"/\0", &mut found)?;
-    if !root.has_mount() {
-        return None;
-    }
-    frame.push(&root.mount.to_le_bytes())?;
-    frame.push(&group().to_le_bytes())?;
-    push_place(frame, b".\0", &mut found)?;
+    let here = stat(b".\0", &mut found)?;
+    frame.push(&here.device().to_le_bytes())?;
+    frame.push(&here.inode.to_le_bytes())?;
     let length = working_directory(path)?;
     // SAFETY: the kernel has written so many.
     let mut path = unsafe { Bytes::written(path, length) };
@@ -93,18 +128,6 @@ fn push_caller(
     }
     push_bytes(frame, path.get())?;
     push_environment(frame, environment)
-}
-
-/// Device and inode of a folder.
-fn push_place<'f>(
-    frame: &mut Bytes,
-    path: &[u8],
-    found: &'f mut MaybeUninit<Statx>,
-) -> Option<&'f Statx> {
-    let found = stat(path, found)?;
-    frame.push(&found.device().to_le_bytes())?;
-    frame.push(&found.inode.to_le_bytes())?;
-    Some(found)
 }
 
 fn push_environment(frame: &mut Bytes, environment: Environment) -> Option<()> {

@@ -1,15 +1,16 @@
 //! Where the daemon listens, as `config::paths::socket_path` says it.
 
-use super::syscalls::{Statx, lstat, seconds, stat, user};
-use super::text::{Bytes, Environment, Stack};
+use super::place::Place;
+use super::syscalls::{self, Statx, lstat, seconds, stat, user};
+use super::text::{Bytes, Environment, NameHash, Stack};
 use crate::Names;
 use core::mem::MaybeUninit;
 
 /// `struct sockaddr_un` of linux/un.h: the family, and a path of 108 bytes.
 const ADDRESS_BYTES: usize = 2 + 108;
 
-/// `/rcache/XXXXXXXXXXXXXXXX.sock`
-const WITHIN_RUNTIME_FOLDER_BYTES: usize = 7 + 1 + 16 + 5;
+/// `/rcache/VVVVVVVVVVVVVVVV-PPPPPPPP.sock`
+const WITHIN_RUNTIME_FOLDER_BYTES: usize = 7 + 1 + 16 + 1 + 8 + 5;
 
 /// How the name of a socket ends.
 const ENDING: &[u8] = b".sock";
@@ -52,13 +53,16 @@ impl Address {
 /// # Safety
 /// `stack` is laid out as the kernel does it.
 pub unsafe fn socket_path(stack: *const usize, names: &Names) -> Option<Address> {
+    let socket = syscalls::unix_socket()?;
+    let place = Place::find(socket, names);
+    syscalls::close(socket);
     // SAFETY: see the caller.
-    address(&unsafe { Stack::new(stack) }.environment(), names)
+    address(&unsafe { Stack::new(stack) }.environment(), names, &place?)
 }
 
-/// The address of the daemon that serves a call with these variables; `None` where the launcher has to
+/// The address of the daemon that serves a call with these variables from here; `None` where the launcher has to
 /// make the folder, or to look elsewhere.
-pub fn address(environment: &Environment, names: &Names) -> Option<Address> {
+pub fn address(environment: &Environment, names: &Names, place: &Place) -> Option<Address> {
     let mut address = Address { bytes: MaybeUninit::uninit(), length: 0 };
     let mut bytes = Bytes::new(&mut address.bytes);
     bytes.push(&1_u16.to_ne_bytes())?;
@@ -75,7 +79,9 @@ pub fn address(environment: &Environment, names: &Names) -> Option<Address> {
         }
     }
     bytes.push(b"/")?;
-    push_hexadecimal(&mut bytes, deciding_hash(environment, names))?;
+    push_hexadecimal(&mut bytes, deciding_hash(environment, names), 64)?;
+    bytes.push(b"-")?;
+    push_hexadecimal(&mut bytes, place.number().into(), 32)?;
     bytes.push(ENDING)?;
     bytes.push(b"\0")?;
     address.length = bytes.len();
@@ -134,8 +140,8 @@ fn push_decimal(bytes: &mut Bytes, number: u32) -> Option<()> {
     Some(())
 }
 
-fn push_hexadecimal(bytes: &mut Bytes, number: u64) -> Option<()> {
-    let mut shift = 64;
+fn push_hexadecimal(bytes: &mut Bytes, number: u64, bits: u32) -> Option<()> {
+    let mut shift = bits;
     while shift > 0 {
         shift -= 4;
         let digit = (number >> shift) as u8 & 0xf;
@@ -144,28 +150,20 @@ fn push_hexadecimal(bytes: &mut Bytes, number: u64) -> Option<()> {
     Some(())
 }
 
-/// FNV-1a over the build, the names and the values.
 fn deciding_hash(environment: &Environment, names: &Names) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let mut hash = OFFSET;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
-        }
-    };
-    add(names.build.as_bytes());
-    add(b"\0");
+    let mut hash = NameHash::new();
+    hash.add(names.build.as_bytes());
+    hash.add(b"\0");
     for name in names.deciding {
-        add(name.as_bytes());
+        hash.add(name.as_bytes());
         match environment.get(name) {
             Some(value) => {
-                add(b"=");
-                add(value);
-                add(b"\0");
+                hash.add(b"=");
+                hash.add(value);
+                hash.add(b"\0");
             }
-            None => add(b"\0"),
+            None => hash.add(b"\0"),
         }
     }
-    hash
+    hash.finish()
 }

@@ -17,8 +17,13 @@ const READLINK: usize = 89;
 const UMASK: usize = 95;
 const GETUID: usize = 102;
 const GETEGID: usize = 108;
+const GETGROUPS: usize = 115;
+const PRCTL: usize = 157;
 const EXIT_GROUP: usize = 231;
 const TIME: usize = 201;
+const GET_ROBUST_LIST: usize = 274;
+const PRLIMIT: usize = 302;
+const SCHED_GETATTR: usize = 315;
 const STATX: usize = 332;
 
 const AT_FDCWD: usize = -100_isize as usize;
@@ -38,6 +43,12 @@ const SOL_SOCKET: usize = 1;
 const SO_PEERCRED: usize = 17;
 const SO_RCVTIMEO: usize = 20;
 const SO_SNDTIMEO: usize = 21;
+const SO_NETNS_COOKIE: usize = 71;
+const PR_GET_SECCOMP: usize = 21;
+const PR_GET_NO_NEW_PRIVS: usize = 39;
+const SCHED_IDLE: u32 = 5;
+/// As `server::place` has it.
+const IDLE_NICENESS: i32 = 20;
 const MSG_NOSIGNAL: usize = 0x4000;
 const MSG_PEEK: usize = 2;
 
@@ -257,15 +268,90 @@ pub fn connect(socket: usize, address: &[u8]) -> bool {
     unsafe { syscall(CONNECT, words) == 0 }
 }
 
-/// The user at the other end.
-pub fn peer_user(socket: usize) -> Option<u32> {
+/// An option of a socket; whether it is known.
+fn option<T: Copy, const N: usize>(socket: usize, name: usize, room: &mut [T; N]) -> bool {
+    let mut length = size_of_val(room) as u32;
+    let place = room.as_mut_ptr() as usize;
+    let words = [socket, SOL_SOCKET, name, place, &raw mut length as usize, 0];
+    // SAFETY: the room is as long as the call is told.
+    unsafe { syscall(GETSOCKOPT, words) == 0 }
+}
+
+/// The process and the user at the other end.
+pub fn peer(socket: usize) -> Option<(u32, u32)> {
     let mut credentials = [0_u32; 3];
-    let mut length = size_of_val(&credentials) as u32;
-    let place = credentials.as_mut_ptr() as usize;
-    let words = [socket, SOL_SOCKET, SO_PEERCRED, place, &raw mut length as usize, 0];
-    // SAFETY: the option gives a `struct ucred`.
-    let failed = unsafe { syscall(GETSOCKOPT, words) != 0 };
-    if failed { None } else { Some(credentials[1]) }
+    option(socket, SO_PEERCRED, &mut credentials).then_some((credentials[0], credentials[1]))
+}
+
+/// A number that only this network namespace has.
+pub fn network_namespace(socket: usize) -> Option<u64> {
+    let mut cookie = [0_u64; 1];
+    option(socket, SO_NETNS_COOKIE, &mut cookie).then_some(cookie[0])
+}
+
+/// What the kernel lets this process see of a daemon.
+pub fn proof(process: u32) -> Option<u64> {
+    let (mut head, mut length) = (0_usize, 0_usize);
+    let places = [&raw mut head as usize, &raw mut length as usize];
+    let words = [process as usize, places[0], places[1], 0, 0, 0];
+    // 0 would be this process itself.
+    // SAFETY: the call fills two words.
+    let seen = process != 0 && unsafe { syscall(GET_ROBUST_LIST, words) == 0 };
+    seen.then_some(head as u64)
+}
+
+/// Whether programs can give this process more rights.
+pub fn no_new_privileges() -> u8 {
+    // SAFETY: it takes numbers.
+    unsafe { syscall(PRCTL, [PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0, 0]).max(0) as u8 }
+}
+
+/// Whether system calls are filtered.
+pub fn seccomp_mode() -> u8 {
+    // SAFETY: it takes numbers.
+    unsafe { syscall(PRCTL, [PR_GET_SECCOMP, 0, 0, 0, 0, 0]).max(0) as u8 }
+}
+
+/// The supplementary groups; `None` where there are more than fit.
+pub fn groups<const N: usize>(room: &mut MaybeUninit<[u32; N]>) -> Option<&[u32]> {
+    let place = room.as_mut_ptr() as usize;
+    // SAFETY: there is room for so many.
+    let count = unsafe { syscall(GETGROUPS, [N, place, 0, 0, 0, 0]) };
+    let count = usize::try_from(count).ok()?;
+    // SAFETY: the kernel has written so many.
+    Some(unsafe { core::slice::from_raw_parts(room.as_ptr().cast(), count) })
+}
+
+/// A limit that this process cannot raise.
+pub fn hard_limit(resource: u32) -> u64 {
+    let mut limit = [u64::MAX; 2];
+    let place = limit.as_mut_ptr() as usize;
+    // SAFETY: the call fills two numbers.
+    unsafe { syscall(PRLIMIT, [0, resource as usize, 0, place, 0, 0]) };
+    limit[1]
+}
+
+/// How much this process stands back for others.
+pub fn niceness() -> Option<i32> {
+    // `struct sched_attr` of sched_setattr(2), its first version.
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        times: [u64; 3],
+    }
+    let mut found = MaybeUninit::<Attributes>::uninit();
+    let words = [0, found.as_mut_ptr() as usize, size_of::<Attributes>(), 0, 0, 0];
+    // SAFETY: the room is as long as the call is told.
+    if unsafe { syscall(SCHED_GETATTR, words) } != 0 {
+        return None;
+    }
+    // SAFETY: the kernel has written it.
+    let found = unsafe { found.assume_init_ref() };
+    Some(if found.policy == SCHED_IDLE { IDLE_NICENESS } else { found.nice })
 }
 
 /// Whether all of `bytes` was sent.

@@ -113,6 +113,39 @@ unsafe fn until_nul<'s>(start: *const u8) -> &'s [u8] {
     }
 }
 
+/// FNV-1a, as `config::paths::NameHash`.
+pub struct NameHash(u64);
+
+impl NameHash {
+    /// Of nothing yet.
+    pub fn new() -> NameHash {
+        NameHash(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+
+    /// Adds a number.
+    pub fn add_u32(&mut self, number: u32) {
+        self.add(&number.to_le_bytes());
+    }
+
+    /// Adds a number.
+    pub fn add_u64(&mut self, number: u64) {
+        self.add(&number.to_le_bytes());
+    }
+
+    /// Of all that was added.
+    pub fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Whether two texts are the same.
 pub fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && begins_with(left, right)

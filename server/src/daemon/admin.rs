@@ -4,6 +4,7 @@ use super::conversation::Conversation;
 use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
 use super::{Cache, Daemon, bookkeeping, explain, hosts, verify};
 use crate::launcher_protocol::{BUILD, Caller, ToLauncher};
+use crate::others::FROM_ELSEWHERE;
 use crate::party::Party;
 use cache::hasher::Digest;
 use cache::outcome::Counter;
@@ -12,8 +13,18 @@ use config::{Config, Environment};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Whether every process of this user may ask that, whatever its rights: it shows nothing of the cache,
+/// and changes nothing in it that would not change anyway.
+pub fn is_for_everybody(question: &[u8]) -> bool {
+    let question = serde_json::from_slice::<Value>(question).unwrap_or_default();
+    question[FROM_ELSEWHERE] == true
+        && matches!(question["command"].as_str(), Some("status" | "stop" | "flush"))
+}
 
 /// Answers one question. An error means that the asker is gone.
 pub fn answer(
@@ -40,6 +51,11 @@ fn choose(
         "status" => return Ok(status(daemon)),
         "stop" => {
             daemon.retire();
+            return Ok(json!({}));
+        }
+        "flush" => {
+            daemon.finishing.wait();
+            bookkeeping::flush(daemon);
             return Ok(json!({}));
         }
         // It is asked twice a second, during builds.
@@ -86,6 +102,8 @@ fn status(daemon: &Daemon) -> Value {
         "uptime_s": daemon.started.elapsed().as_secs(),
         "socket": daemon.socket.to_string_lossy(),
         "cache_dir": daemon.home.to_string_lossy(),
+        // Where it is seen under another path, it is still this one.
+        "cache_folder_id": folder_id(&daemon.home),
         "memory_bytes": memory_bytes(),
         // The question itself is one of the active calls.
         "active": daemon.activity.active.load(Ordering::SeqCst).saturating_sub(1),
@@ -96,6 +114,11 @@ fn status(daemon: &Daemon) -> Value {
         "slots_used_most": daemon.slots.used_most(),
         "calls": daemon.activity.calls.load(Ordering::Relaxed),
     })
+}
+
+/// Device and inode; `None` where it is not there.
+fn folder_id(folder: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Resident memory, from the second field of /proc/self/statm (proc(5)).

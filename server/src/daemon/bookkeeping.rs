@@ -1,6 +1,6 @@
 //! What is off every call's path: flushing, eviction, repair, and noticing that nobody calls any more.
 
-use super::{Daemon, lock};
+use super::{Daemon, home, lock};
 use crate::client::{self, PassedThrough};
 use cache::outcome::{Counter, Uncacheable};
 use cache::store::Standing;
@@ -32,6 +32,7 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
     let mut flushed = Instant::now();
     let mut swept: Option<Instant> = None;
     let mut trimmed_at_call = 0;
+    let mut has_swept_sockets = false;
     let mut pause = FLUSH_INTERVAL;
     while !daemon.activity.retiring.load(Ordering::SeqCst) {
         // Until whoever retires the daemon says so.
@@ -53,6 +54,9 @@ pub fn run(daemon: &Daemon, own_socket: u64) {
                 daemon.retire();
             }
             look_after_folders(daemon);
+            if !std::mem::replace(&mut has_swept_sockets, true) {
+                home::sweep(&daemon.socket);
+            }
             // Somebody removed the socket, or put another daemon in its place.
             let found = std::fs::metadata(&daemon.socket);
             if !found.is_ok_and(|found| found.ino() == own_socket) {

@@ -103,7 +103,7 @@ fn serve_unit(
             let (first, found) = lookup::direct(daemon, cache, unit);
             if let Some(found) = found {
                 let counter = Counter::DirectCacheHit;
-                return serve_hit(conversation, cache, unit, found, counter);
+                return serve_hit(daemon, conversation, cache, unit, found, counter);
             }
             first
         };
@@ -118,7 +118,7 @@ fn serve_unit(
         let (second, found) = lookup::direct(daemon, cache, unit);
         if let Some(found) = found {
             drop(ticket);
-            return serve_hit(conversation, cache, unit, found, Counter::DirectCacheHit);
+            return serve_hit(daemon, conversation, cache, unit, found, Counter::DirectCacheHit);
         }
         known = if second.is_seen { second } else { known };
         cache.counts.add(Counter::DirectCacheMiss);
@@ -196,6 +196,13 @@ fn serve_unit(
         }
     }
     let finishing = daemon.finishing.begin();
+    if daemon.may_end_with_launcher() {
+        finish(cache, unit, known, text, compiled, judged, ticket);
+        drop(finishing);
+        daemon.settle(cache);
+        conversation.send(&ending)?;
+        return Ok(Served::Compiled);
+    }
     let released = conversation.send(&ending);
     finish(cache, unit, known, text, compiled, judged, ticket);
     drop(finishing);
@@ -245,6 +252,7 @@ fn is_silent(unit: &Unit) -> bool {
 }
 
 fn serve_hit(
+    daemon: &Daemon,
     conversation: &mut Conversation,
     cache: &Cache,
     unit: &Unit,
@@ -260,6 +268,7 @@ fn serve_hit(
     publish::publish(conversation, unit, whole)?;
     cache.counts.add(counter);
     cache.counts.add_time_saved(remarks.compile_time);
+    daemon.settle(cache);
     conversation.send(&ToLauncher::Finished {
         status: 0,
         stdout: remarks.stdout,
@@ -283,7 +292,8 @@ fn serve_text_hit(
     (key, found): (Digest, Found),
 ) -> Result<Served, Stop> {
     let search = remember::search_path(daemon, conversation, unit)?;
-    let served = serve_hit(conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
+    let served =
+        serve_hit(daemon, conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
     if !unit.config.read_only {
         remember::link(daemon, cache, unit, text, key, &search);
     }

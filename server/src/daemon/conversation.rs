@@ -103,6 +103,11 @@ impl Conversation {
         Conversation { stream, last_sign: Instant::now() }
     }
 
+    /// The connection, for whoever wants to know who is at the other end.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
     /// The first message.
     pub fn request(&mut self) -> io::Result<ToDaemon> {
         self.stream.set_read_timeout(Some(REQUEST_MAX))?;

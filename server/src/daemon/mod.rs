@@ -19,7 +19,9 @@ mod descriptors;
 mod elsewhere;
 mod explain;
 mod finishing;
+mod guard;
 mod helpers;
+mod home;
 mod hosts;
 mod local_slots;
 mod lookup;
@@ -29,8 +31,10 @@ mod remember;
 mod sendable;
 mod serve;
 mod settings;
+mod signals;
 mod start;
 mod streams;
+mod surroundings;
 mod text;
 mod toolchain;
 mod unit;
@@ -47,6 +51,7 @@ use compilers::Compilers;
 use config::Config;
 use descriptors::Capacity;
 use finishing::Finishing;
+use guard::Guard;
 use helpers::Helpers;
 use local_slots::LocalSlots;
 use remote::fleet::Fleet;
@@ -59,6 +64,12 @@ use std::time::{Duration, Instant};
 use writers::Writers;
 
 pub use serve::{Mode, run};
+
+/// A process namespace that has seen fewer processes than this is young.
+const FRESH_PROCESSES: u32 = 300;
+
+/// One that lasts for longer than this after the daemon's start was not made for one command.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// Everything that the daemon knows.
 pub struct Daemon {
@@ -100,8 +111,14 @@ pub struct Daemon {
     socket: PathBuf,
     /// The cache folder of the environment that it was started in.
     home: PathBuf,
-    /// What paths mean to this process.
+    /// What paths mean to this process, and what it may do.
     view: View,
+    /// Which of the places of this name it has.
+    seat: u32,
+    /// How much it stands back for others.
+    niceness: i32,
+    /// Who is served.
+    guard: Guard,
     started: Instant,
     activity: Activity,
     /// The thread to wake when the daemon retires.
@@ -113,6 +130,10 @@ struct Activity {
     calls: AtomicUsize,
     active: AtomicUsize,
     retiring: AtomicBool,
+    /// A signal has told the daemon to end.
+    hurried: AtomicBool,
+    /// One of many daemons waits no longer for a call.
+    idle_max: Option<Duration>,
     last: Mutex<Instant>,
     idle_timeout: Mutex<Option<Duration>>,
 }
@@ -122,7 +143,8 @@ impl Daemon {
     /// while. The limits of the newest call hold.
     fn cache(&self, config: &Config) -> Result<Arc<Cache>, String> {
         let limits = Limits { max_size_bytes: config.max_size_bytes, max_files: config.max_files };
-        *lock(&self.activity.idle_timeout) = config.idle_timeout;
+        let timeouts = [config.idle_timeout, self.activity.idle_max];
+        *lock(&self.activity.idle_timeout) = timeouts.into_iter().flatten().min();
         // Neither HOME nor anything else says where it could be.
         if config.cache_dir.as_os_str().is_empty() {
             return Err("neither HOME nor a setting says where the cache folder is".to_owned());
@@ -133,6 +155,19 @@ impl Daemon {
                 error.to_string()
             })
         })
+    }
+
+    /// Whether the end of the launcher may be the daemon's: so it is where a sandbox has a process
+    /// namespace for each command. There, numbers of processes are low.
+    fn may_end_with_launcher(&self) -> bool {
+        std::process::id() < FRESH_PROCESSES && self.started.elapsed() < FRESH
+    }
+
+    /// Writes to the index what is known, where the launcher's end may be the daemon's.
+    fn settle(&self, cache: &Cache) {
+        if self.may_end_with_launcher() {
+            bookkeeping::flush_cache(cache);
+        }
     }
 
     /// Whether each core has a call already: most likely it runs a compiler, and a helper there would be

@@ -3,12 +3,15 @@
 use super::compilers::Compilers;
 use super::conversation::Conversation;
 use super::descriptors::{self, Capacity};
+use super::guard::Guard;
 use super::helpers::Helpers;
+use super::home::{self, Ownership};
 use super::local_slots::Purpose;
 use super::unit::Call;
-use super::{Activity, Daemon, admin, bookkeeping, ceiling, compile, lock};
+use super::{Activity, Daemon, admin, bookkeeping, ceiling, compile, lock, signals, surroundings};
 use crate::client;
 use crate::launcher_protocol::{BUILD, Caller, ToDaemon, ToLauncher};
+use crate::place;
 use config::{Config, Environment};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -34,6 +37,9 @@ const COMPLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// A daemon that retires waits this long for the calls that it serves; a compile may take hours.
 const RETIRE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// One that a signal ends waits this long: its launchers have their compilers, and go on without it.
+const HURRY_MAX: Duration = Duration::from_secs(5);
+
 /// The stack of a thread that serves a call; the scans and parsers do not recurse deeply.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -46,29 +52,33 @@ pub enum Mode {
     Detached,
 }
 
-/// Runs the daemon until it retires.
-pub fn run(mode: Mode) -> io::Result<()> {
+/// Runs the daemon until it retires. `socket` is where the launcher looks for it.
+pub fn run(mode: Mode, socket: Option<PathBuf>) -> io::Result<()> {
     let environment = Environment::of_this_process();
     let config = Config::load(&environment).config;
     if mode == Mode::Detached {
-        detach();
+        surroundings::detach();
+        surroundings::undo();
     }
+    signals::hold();
     start_log(&config, mode);
     share_memory_between_threads();
     forget_zone();
     ceiling::keep();
     // What the cache holds is nobody else's business. Output files get their mode on their own.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let socket = client::make_socket_path()?;
-    let _lock = match own_cache_folder(&config.cache_dir, &socket) {
-        Ownership::Ours(lock) => lock,
+    let socket = socket.map_or_else(|| client::make_socket_path(0), Ok)?;
+    let home = match home::own(&config.cache_dir, &socket) {
+        Ownership::Ours(home) => home,
         Ownership::Theirs(other) => {
-            refer_to(&other, &socket)?;
+            home::refer_to(&other, &socket)?;
             announce(mode);
             return Ok(());
         }
     };
-    let listener = listen(&socket)?;
+    let guard = Guard::set_up()?;
+    let listener = home::listen(&socket)?;
+    let view = place::view()?;
     let daemon = Arc::new(Daemon {
         settings: Default::default(),
         memo: Default::default(),
@@ -88,13 +98,18 @@ pub fn run(mode: Mode) -> io::Result<()> {
         predefined: Default::default(),
         caches: Default::default(),
         home: config.cache_dir.clone(),
-        view: client::view()?,
+        seat: view.seat_of(&socket),
+        view,
+        niceness: place::niceness(),
+        guard,
         started: Instant::now(),
         bookkeeper: std::thread::current(),
         activity: Activity {
             calls: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
+            idle_max: home.idle_max,
             last: Mutex::new(Instant::now()),
             idle_timeout: Mutex::new(config.idle_timeout),
         },
@@ -104,22 +119,14 @@ pub fn run(mode: Mode) -> io::Result<()> {
     // Where it cannot be used, each call asks again, and `stats` says why.
     let _ = daemon.cache(&config);
     tracing::info!("listening on {}", daemon.socket.display());
+    signals::obey(&daemon);
     accept(&daemon, listener);
     announce(mode);
     bookkeeping::run(&daemon, own_socket);
     end(&daemon);
+    home.leave();
+    home::clear_up(&daemon.socket);
     Ok(())
-}
-
-/// Leaves the build's session and lets go of everything that it handed down: ninja waits for a
-/// pipe to close, and a daemon that holds it would hold the build.
-fn detach() {
-    // It fails only for the leader of a process group, which then has no terminal to lose.
-    let _ = rustix::process::setsid();
-    // SAFETY: nothing of ours is open yet beyond the three standard streams.
-    unsafe {
-        libc::close_range(3, libc::c_uint::MAX, 0);
-    }
 }
 
 /// Whoever started the daemon may live in another zone than those whom it serves: the machine's own is
@@ -159,61 +166,6 @@ fn start_log(config: &Config, mode: Mode) {
 fn open_log(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
     OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path)
-}
-
-enum Ownership {
-    /// The lock is to be held; `None` where the folder cannot be used at all.
-    Ours(Option<File>),
-    /// Another environment's daemon has this folder, and listens there.
-    Theirs(PathBuf),
-}
-
-/// One daemon for one cache folder and build, whatever environment it was started in.
-fn own_cache_folder(folder: &Path, socket: &Path) -> Ownership {
-    let build = BUILD.split('+').next_back().unwrap_or_default();
-    let name = format!("daemon-{build}.lock");
-    let open = || -> io::Result<File> {
-        if folder.as_os_str().is_empty() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        std::fs::create_dir_all(folder)?;
-        cache::store::secure(folder)?;
-        let path = folder.join(&name);
-        OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
-    };
-    let Ok(mut file) = open() else { return Ownership::Ours(None) };
-    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-        let path = std::fs::read(folder.join(&name)).unwrap_or_default();
-        let other = PathBuf::from(String::from_utf8_lossy(&path).into_owned());
-        let alive = other != socket && UnixStream::connect(&other).is_ok();
-        // A daemon that is just retiring still holds the lock, but serves nobody new.
-        return if alive { Ownership::Theirs(other) } else { Ownership::Ours(None) };
-    }
-    let written =
-        file.set_len(0).and_then(|()| file.write_all(socket.as_os_str().as_encoded_bytes()));
-    if written.is_err() {
-        tracing::warn!("cannot write {}", folder.join(&name).display());
-    }
-    Ownership::Ours(Some(file))
-}
-
-/// Makes the daemon that is there reachable under our name too.
-fn refer_to(other: &Path, socket: &Path) -> io::Result<()> {
-    let temporary = socket.with_extension(format!("{}.tmp", std::process::id()));
-    std::os::unix::fs::symlink(other, &temporary)?;
-    std::fs::rename(&temporary, socket)
-}
-
-/// Binds under a temporary name and renames: nobody ever sees a socket that does not listen.
-fn listen(socket: &Path) -> io::Result<UnixListener> {
-    let temporary = socket.with_extension(format!("{}.tmp", std::process::id()));
-    let _ = std::fs::remove_file(&temporary);
-    let listener = UnixListener::bind(&temporary)?;
-    std::fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    std::fs::rename(&temporary, socket)?;
-    // What was said of the one before.
-    let _ = std::fs::remove_file(client::silence_mark(socket));
-    Ok(listener)
 }
 
 /// Tells the launcher that waits, and lets go of its pipe.
@@ -305,7 +257,7 @@ fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation) -> io::Result<()
     daemon.activity.calls.fetch_add(1, Ordering::Relaxed);
     match conversation.request()? {
         ToDaemon::Compile { caller, terminal, compiler, arguments } => {
-            if is_stranger(conversation, &caller)? {
+            if is_stranger(conversation, &caller)? || refuse(daemon, conversation, &caller)? {
                 return Ok(());
             }
             let call = Call { caller, terminal, compiler, arguments };
@@ -315,13 +267,42 @@ fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation) -> io::Result<()
             compile::serve(daemon, conversation, &call)
         }
         ToDaemon::Ask { caller, question } => {
-            if is_stranger(conversation, &caller)? {
+            let is_for_everybody = admin::is_for_everybody(&question);
+            if is_stranger(conversation, &caller)?
+                || !is_for_everybody && refuse(daemon, conversation, &caller)?
+            {
                 return Ok(());
             }
             admin::answer(daemon, conversation, &caller, &question)
         }
         ToDaemon::Ran { .. } => Err(io::ErrorKind::InvalidData.into()),
     }
+}
+
+/// A caller that stands elsewhere is sent on: it may have rights that this daemon lacks, or lack some that
+/// the daemon has. One that is less nice finds the place free.
+fn refuse(daemon: &Daemon, conversation: &mut Conversation, caller: &Caller) -> io::Result<bool> {
+    if caller.view != daemon.view || !daemon.guard.admits(conversation.socket(), caller.proof) {
+        // A sandbox for each command would soon have taken all seats.
+        let last = lock(&daemon.activity.last).elapsed();
+        let is_idle = daemon.activity.active.load(Ordering::SeqCst) <= 1;
+        let makes_way = is_idle && place::is_left(daemon.seat, last);
+        if makes_way {
+            daemon.retire();
+        }
+        conversation.send(match makes_way {
+            true => &ToLauncher::MadeWay,
+            false => &ToLauncher::OtherPlace,
+        })?;
+        return Ok(true);
+    }
+    // The next one is as nice as its first caller at most, and no less nice than usual.
+    if caller.niceness.max(0) < daemon.niceness {
+        daemon.retire();
+        conversation.send(&ToLauncher::MadeWay)?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// A caller of another build, which means the same by nothing that is said here, is told so.
@@ -335,8 +316,13 @@ fn is_stranger(conversation: &mut Conversation, caller: &Caller) -> io::Result<b
 }
 
 fn end(daemon: &Daemon) {
+    bookkeeping::flush(daemon);
     let start = Instant::now();
-    while daemon.activity.active.load(Ordering::SeqCst) > 0 && start.elapsed() < RETIRE_MAX {
+    let patience = || match daemon.activity.hurried.load(Ordering::SeqCst) {
+        true => HURRY_MAX,
+        false => RETIRE_MAX,
+    };
+    while daemon.activity.active.load(Ordering::SeqCst) > 0 && start.elapsed() < patience() {
         std::thread::sleep(Duration::from_millis(5));
     }
     daemon.verifier.end();

@@ -114,7 +114,7 @@ impl<'c> Unit<'c> {
         config: &'c Config,
     ) -> Result<Unit<'c>, Stop> {
         let environment = Environment::new(&call.caller.environment);
-        let here = Arc::new(working_directory(daemon, &call.caller)?);
+        let here = Arc::new(working_directory(&call.caller)?);
         let now = SystemTime::now();
         let mut asker =
             Asker { prober, environment: &environment, here: &here, memo: &daemon.memo, now };
@@ -356,11 +356,8 @@ fn is_stream(here: &WorkingDirectory, path: &Path) -> bool {
 }
 
 /// Paths must mean the same to the daemon as to the caller: not so across containers.
-fn working_directory(daemon: &Daemon, caller: &Caller) -> Result<WorkingDirectory, Stop> {
-    let elsewhere = || refuse(Counter::PassedThrough, "the daemon sees other files or groups");
-    if caller.view != daemon.view {
-        return Err(elsewhere());
-    }
+fn working_directory(caller: &Caller) -> Result<WorkingDirectory, Stop> {
+    let elsewhere = || refuse(Counter::PassedThrough, "the daemon sees another working folder");
     let here = WorkingDirectory::open(&caller.working_directory);
     let here = here.map_err(|error| match descriptors::shortage(&error) {
         Some(shortage) => Stop::Uncacheable(shortage),

@@ -6,8 +6,10 @@ use proptest::prelude::*;
 fn caller() -> Caller {
     Caller {
         build: BUILD.to_owned(),
+        proof: u64::MAX - 1,
         umask: 0o022,
-        view: View { root: (3, 4), mount_namespace: 5, group: 6 },
+        view: View { root: (3, 4), mount_namespace: 5, group: 6, surroundings: 7 },
+        niceness: -5,
         working_directory_id: (1, 2),
         working_directory: PathBuf::from("/src"),
         environment: vec![("A".into(), "x=y".into()), ("B".into(), "".into())],
@@ -49,6 +51,8 @@ fn to_launcher() -> Vec<ToLauncher> {
         ToLauncher::Answer(b"{}".to_vec()),
         ToLauncher::OtherBuild("1.0.0+0".to_owned()),
         ToLauncher::Warning("bad".to_owned()),
+        ToLauncher::MadeWay,
+        ToLauncher::OtherPlace,
     ]
 }
 

@@ -8,7 +8,7 @@ use crate::find_compiler;
 use cache::mismatch;
 use config::{Config, Loaded, Origin};
 use serde_json::Value;
-use server::client::OtherDaemon;
+use server::others::OtherDaemon;
 use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -89,14 +89,14 @@ pub fn daemon(status: Result<Value, String>) -> Finding {
     }
 }
 
-/// Daemons of other builds and for other caches. Each has its memory, and ends by itself.
+/// Daemons of other builds, for other caches and for processes elsewhere. Each has its memory, and ends by itself.
 pub fn other_daemons(others: &[OtherDaemon]) -> Option<Finding> {
     let of_this_build = others.iter().filter(|other| other.build.is_none()).count();
     let mut seen: Vec<String> = others.iter().filter_map(|other| other.build.clone()).collect();
     seen.sort();
     seen.dedup();
     if of_this_build > 0 {
-        seen.push(format!("{of_this_build} of this build for other caches"));
+        seen.push(format!("{of_this_build} of this build for other caches, containers or rights"));
     }
     let seen = format!("{} more: {}", others.len(), seen.join(", "));
     (!others.is_empty()).then(|| Finding::ok("other daemons", seen))
@@ -416,7 +416,8 @@ mod tests {
         };
         assert_eq!(other_daemons(&[]), None);
         let found = other_daemons(&[other(Some("0.1.0+b")), other(None), other(Some("0.1.0+a"))]);
-        let seen = "3 more: 0.1.0+a, 0.1.0+b, 1 of this build for other caches";
+        let seen =
+            "3 more: 0.1.0+a, 0.1.0+b, 1 of this build for other caches, containers or rights";
         assert_eq!(found.unwrap().seen, seen);
     }
 

@@ -4,7 +4,7 @@ use super::recompile::Recompiler;
 use crate::compilers::{Probed, Prober};
 use crate::daemon::conversation::read_all;
 use crate::daemon::unit::{Call, Unit};
-use crate::daemon::{ceiling, descriptors};
+use crate::daemon::{ceiling, descriptors, signals};
 use crate::launcher_protocol::{Caller, Run, Terminal};
 use crate::party::{Party, Process};
 use crate::program::{End, INSIDE_VARIABLE, PseudoTerminal};
@@ -141,6 +141,7 @@ unsafe fn enter(folder: libc::c_int, umask: u32) -> io::Result<()> {
     unsafe {
         libc::setsid();
         ceiling::lift();
+        signals::let_go();
         descriptors::restore();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
         libc::setpriority(libc::PRIO_PROCESS, 0, NICE_MAX);
@@ -254,8 +255,10 @@ mod tests {
         Call {
             caller: Caller {
                 build: String::new(),
+                proof: 0,
                 umask: 0o027,
                 view: View::default(),
+                niceness: 0,
                 working_directory_id: (found.dev(), found.ino()),
                 working_directory: folder.to_owned(),
                 environment: vec![("PATH".into(), "/usr/bin:/bin".into())],

@@ -1,0 +1,68 @@
+//! Where this process stands, as `server::place` says it; `None` where the launcher has to look closer.
+
+use super::syscalls::{self, Statx, stat};
+use super::text::NameHash;
+use crate::Names;
+use core::mem::MaybeUninit;
+
+/// As many supplementary groups are told.
+const GROUPS_MAX: usize = 64;
+
+/// Where a process stands.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Device and inode of the root folder.
+    pub root: (u64, u64),
+    /// Its mount.
+    pub mount: u64,
+    /// The effective group.
+    pub group: u32,
+    /// Network namespace, privileges, groups and hard limits.
+    pub surroundings: u64,
+}
+
+impl Place {
+    /// Where this process stands. `socket` is any socket of its own.
+    pub fn find(socket: usize, names: &Names) -> Option<Place> {
+        let mut found = MaybeUninit::<Statx>::uninit();
+        let root = stat(b"/\0", &mut found)?;
+        if !root.has_mount() {
+            return None;
+        }
+        let group = syscalls::group();
+        let surroundings = surroundings(socket, group, names)?;
+        let root_id = (root.device(), root.inode);
+        Some(Place { root: root_id, mount: root.mount, group, surroundings })
+    }
+
+    /// The number in the name of the socket; the first seat.
+    pub fn number(&self) -> u32 {
+        let mut hash = NameHash::new();
+        hash.add_u64(self.root.0);
+        hash.add_u64(self.root.1);
+        hash.add_u64(self.mount);
+        hash.add_u32(self.group);
+        hash.add_u64(self.surroundings);
+        hash.add_u32(0);
+        let hash = hash.finish();
+        (hash >> 32) as u32 ^ hash as u32
+    }
+}
+
+fn surroundings(socket: usize, own_group: u32, names: &Names) -> Option<u64> {
+    let mut hash = NameHash::new();
+    hash.add_u64(syscalls::network_namespace(socket)?);
+    hash.add(&[syscalls::no_new_privileges(), syscalls::seccomp_mode()]);
+    let mut groups = MaybeUninit::<[u32; GROUPS_MAX]>::uninit();
+    for group in syscalls::groups(&mut groups)? {
+        if *group != own_group {
+            hash.add_u32(*group);
+        }
+    }
+    for (resource, least, enough) in names.limits {
+        let hard = syscalls::hard_limit(*resource);
+        let counts = (*least..*enough).contains(&hard);
+        hash.add_u64(if counts { hard } else { u64::MAX });
+    }
+    Some(hash.finish())
+}
