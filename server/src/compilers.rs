@@ -224,7 +224,8 @@ impl Compilers {
             (Some(compiler), Some(content)) if compiler.has_same_driver(content.digest) => {
                 Ok(compiler)
             }
-            (_, None) => self.identify(driver, question.arguments, asker),
+            // It could not be identified by its content, either.
+            (_, None) => Err(cannot_probe(driver, "cannot be read")),
             (_, Some(content)) => {
                 let name = stranger_name(driver, content, asker);
                 if let Some(why) = lock(&self.strangers).get(&name) {

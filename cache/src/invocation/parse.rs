@@ -241,8 +241,7 @@ impl<'a> Call<'a> {
         if !found.row.has(PATH) || found.row.effect == Effect::Output {
             return operand;
         }
-        let is_output =
-            matches!(found.row.effect, Effect::Output | Effect::Depfile(DepfileOption::File));
+        let is_output = matches!(found.row.effect, Effect::Depfile(DepfileOption::File));
         let counter = if is_output { Counter::BadOutputFile } else { Counter::BadInputFile };
         self.refuse_private(&operand, counter);
         let Some(relative) = self.rewrite(&operand) else { return operand };
@@ -396,6 +395,7 @@ impl<'a> Call<'a> {
     }
 
     fn output_option(&mut self, path: PathBuf, word: &OsStr) {
+        self.refuse_private(path.as_os_str(), Counter::BadOutputFile);
         if path == Path::new("-") {
             self.refuse(Counter::OutputToStdout, word);
         } else if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
@@ -577,6 +577,7 @@ impl Call<'_> {
             _ => return None,
         };
         let path = PathBuf::from(OsStr::from_bytes(file));
+        self.refuse_private(path.as_os_str(), Counter::BadOutputFile);
         if path.file_name().is_none() || file == b"-" || self.depfile.through_preprocessor.is_some()
         {
             self.refuse(Counter::BadCompilerArguments, OsStr::from_bytes(operand));

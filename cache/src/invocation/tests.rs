@@ -306,6 +306,48 @@ fn files_that_count_are_told() {
 }
 
 #[test]
+fn what_only_the_caller_can_open_is_refused() {
+    for line in [
+        "-c /dev/fd/63",
+        "-c /proc/self/cwd/x.c",
+        "-include /dev/fd/3 -c x.c",
+        "-I/proc/self/cwd/inc -c x.c",
+        "-isystem //proc/1/root/inc -c x.c",
+        "--sysroot=/proc/self/cwd -c x.c",
+        "-Wa,-I/proc/self/cwd -c x.c",
+        "-c x.c -o /dev/fd/3",
+        "-MD -MF /proc/self/fd/4 -c x.c",
+    ] {
+        let context = context(Family::Gcc, Path::new("/"));
+        let refused = Invocation::parse(&words(line), &context).expect_err(line);
+        let counters = [Counter::BadInputFile, Counter::BadOutputFile];
+        assert!(counters.contains(&refused.counter), "{line}: {refused:?}");
+    }
+    let macros = gcc("-DMAPS=/proc/self/maps -fdebug-prefix-map=/proc/self/cwd=. -c x.c");
+    assert_eq!(macros.source, Path::new("x.c"));
+}
+
+#[test]
+fn diagnostics_for_machines_name_the_folder() {
+    for format in ["json", "json-stderr", "sarif-stderr"] {
+        let call = gcc(&format!("-fdiagnostics-format={format} -c x.c"));
+        assert!(call.uses_working_directory, "{format}");
+        assert_eq!(call.records_command_line, format.starts_with("sarif"), "{format}");
+    }
+    assert!(!gcc("-fdiagnostics-format=text -c x.c").uses_working_directory);
+}
+
+#[test]
+fn codeview_is_for_windows() {
+    let default = |triple: &str| ["-triple".to_owned(), triple.to_owned()];
+    let linux = default("x86_64-pc-linux-gnu");
+    assert!(clang("-g --target=x86_64-pc-windows-msvc -c x.c").has_codeview(&linux));
+    assert!(clang("-g -c x.c").has_codeview(&default("x86_64-pc-windows-msvc19.20.0")));
+    assert!(!clang("-g -c x.c").has_codeview(&linux));
+    assert!(!clang("--target=x86_64-pc-windows-msvc -c x.c").has_codeview(&linux));
+}
+
+#[test]
 fn old_compilers_with_side_outputs_are_refused() {
     let context = Context { version_major: 10, ..context(Family::Gcc, Path::new("/")) };
     assert!(Invocation::parse(&words("-c x.c"), &context).is_ok());
