@@ -472,8 +472,9 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-/// Starts the daemon, or waits for the process that is already starting it: one wins the lock,
-/// and whoever gets the lock next finds the daemon up.
+/// Starts the daemon, or waits for the process that is already starting it: one wins the lock, and the
+/// others find the daemon up. They do not need the lock for that: hundreds that take it one after the
+/// other would take too long on a busy machine.
 fn start_daemon(socket: &Path) -> io::Result<Connection> {
     if !place::has_room_for_daemon() {
         return Err(io::Error::other(
@@ -481,11 +482,19 @@ fn start_daemon(socket: &Path) -> io::Result<Connection> {
         ));
     }
     let deadline = Instant::now() + START_MAX;
-    let _lock = lock(&socket.with_extension("lock"), deadline)?;
-    match connect_to(socket, SILENCE_MAX) {
-        Err(error) if is_absence(&error) => {}
-        result => return result,
-    }
+    let path = socket.with_extension("lock");
+    let _lock = loop {
+        let lock = lock(&path)?;
+        match connect_to(socket, SILENCE_MAX) {
+            Err(error) if is_absence(&error) => {}
+            result => return result,
+        }
+        match lock {
+            Some(lock) => break lock,
+            None if Instant::now() > deadline => return Err(io::ErrorKind::TimedOut.into()),
+            None => std::thread::sleep(START_POLL),
+        }
+    };
     let mut ready = spawn_daemon(socket)?;
     // One byte when it listens; end of file when it could not.
     let mut byte = [0];
@@ -500,19 +509,12 @@ fn start_daemon(socket: &Path) -> io::Result<Connection> {
     connect_to(socket, SILENCE_MAX)
 }
 
-/// Takes a lock whose file goes when nobody needs it.
-fn lock(path: &Path, deadline: Instant) -> io::Result<File> {
-    loop {
-        let file = open_lock(path, true)?;
-        // Whoever had it may have removed the file.
-        if try_lock(&file)? && is_in_place(&file, path) {
-            return Ok(file);
-        }
-        if Instant::now() > deadline {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        std::thread::sleep(START_POLL);
-    }
+/// A lock whose file goes when nobody needs it; `None` where somebody has it.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = open_lock(path, true)?;
+    // Whoever had it may have removed the file.
+    let is_ours = try_lock(&file)? && is_in_place(&file, path);
+    Ok(is_ours.then_some(file))
 }
 
 fn open_lock(path: &Path, create: bool) -> io::Result<File> {
