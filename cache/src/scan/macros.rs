@@ -66,9 +66,13 @@ pub fn follow(
     }
     let mut followed = vec![Followed::default(); files.len()];
     for (index, line) in std::mem::take(&mut unit.conditions) {
-        for (kind, operand) in unit.operands(&line)? {
-            let found = unit.values(&operand, kind)?;
-            followed.get_mut(index)?.has_includes.extend(found);
+        for operand in unit.operands(&line)? {
+            match unit.values(&operand.tokens, operand.kind) {
+                Some(found) => followed.get_mut(index)?.has_includes.extend(found),
+                // The scan has it as it stands.
+                None if operand.is_written_out => {}
+                None => return None,
+            }
         }
     }
     if with_includes {
@@ -78,6 +82,14 @@ pub fn follow(
         }
     }
     Some(followed)
+}
+
+/// What follows an operator.
+struct Operand {
+    kind: Kind,
+    tokens: Vec<Token>,
+    /// A name in a condition itself, which no macro changes.
+    is_written_out: bool,
 }
 
 /// The directives of a unit that matter here.
@@ -170,7 +182,7 @@ impl Unit {
     }
 
     /// What follows each operator that the line leads to.
-    fn operands(&mut self, line: &[Token]) -> Option<Vec<(Kind, Vec<Token>)>> {
+    fn operands(&mut self, line: &[Token]) -> Option<Vec<Operand>> {
         let mut found = Vec::new();
         self.find_operands(line, line.len(), &mut Vec::new(), &mut found)?;
         Some(found)
@@ -182,7 +194,7 @@ impl Unit {
         line: &[Token],
         end: usize,
         within: &mut Vec<Rc<[u8]>>,
-        found: &mut Vec<(Kind, Vec<Token>)>,
+        found: &mut Vec<Operand>,
     ) -> Option<()> {
         for (at, token) in line[..end].iter().enumerate() {
             let is_operand = !is_only_named(line, at);
@@ -193,7 +205,9 @@ impl Unit {
                 // Commas belong to it.
                 let inner = &line[at + 2..at + length];
                 if operand.iter().any(|part| !part.is_empty()) {
-                    found.push((kind, inner.to_vec()));
+                    let begins = |token: &Token| matches!(*token.text, [b'<' | b'"', ..]);
+                    let is_written_out = within.is_empty() && inner.first().is_some_and(begins);
+                    found.push(Operand { kind, tokens: inner.to_vec(), is_written_out });
                 }
             } else if is_operand
                 && self.operator_macros.contains(&token.text)
@@ -213,7 +227,7 @@ impl Unit {
         &mut self,
         line: &[Token],
         within: &mut Vec<Rc<[u8]>>,
-        found: &mut Vec<(Kind, Vec<Token>)>,
+        found: &mut Vec<Operand>,
     ) -> Option<()> {
         let (name, rest) = line.split_first()?;
         for definition in self.definitions.of(&name.text).to_vec() {
@@ -348,6 +362,7 @@ mod tests {
                 vec!["\"b.h\"", "<a.h>"],
             ),
             (vec![fmt, "#define a b\n#if HAS(<a.h>)\n"], vec!["<a.h>", "<b.h>"]),
+            (vec![fmt, "#if __has_include(<__x>) || HAS(<a.h>)\n"], vec!["<a.h>"]),
             (vec![fmt, "#if HAS(<linux/a.h>)\n"], vec!["<1/a.h>", "<linux/a.h>"]),
             (
                 vec!["#define W(x) <x>\n#define H h.h\n#if __has_include(W(H))\n"],

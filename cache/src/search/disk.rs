@@ -66,7 +66,7 @@ struct Absent {
     needed: bool,
 }
 
-/// Length and time of last change: what gcc compares before it skips a file that is to be read
+/// Length and time of last change, in seconds: what gcc compares before it skips a file that is to be read
 /// once only (`libcpp/files.cc`, `is_known_idempotent_file`; it then compares contents, too).
 type Likeness = (u64, i128);
 
@@ -480,7 +480,7 @@ impl<'a> Disk<'a> {
 }
 
 fn likeness(stamp: &Stamp) -> Likeness {
-    (stamp.size, stamp.modified_ns)
+    (stamp.size, stamp.modified_ns.div_euclid(1_000_000_000))
 }
 
 /// An empty spelling is the working directory.
