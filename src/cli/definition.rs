@@ -247,7 +247,10 @@ fn worker_connections() -> [Arg; 5] {
         option("allow", "NETWORK")
             .action(ArgAction::Append)
             .value_parser(|text: &str| Network::parse_list(text))
-            .help("Who may connect, such as 10.0.0.0/8; more with commas or blanks between"),
+            .help(
+                "Who may connect, such as 10.0.0.0/8; more with commas or blanks between [default: \
+                 this machine; in a container, private networks]",
+            ),
         option("metrics-port", "PORT")
             .default_value("0")
             .value_parser(value_parser!(u16))
@@ -275,9 +278,10 @@ fn worker_jobs() -> [Arg; 8] {
             .default_value("300s")
             .value_parser(some_time)
             .help("A compile that takes longer is killed, and its client told"),
-        option("job-memory", "SIZE")
-            .value_parser(|text: &str| ByteSize::parse(text))
-            .help("Address space of each compiler process, such as 4Gi [default: no limit]"),
+        option("job-memory", "SIZE").value_parser(|text: &str| ByteSize::parse(text)).help(
+            "Address space of each compiler process, such as 4Gi; 0 = no limit [default: four \
+                 times its share of the memory, at least 4Gi]",
+        ),
         option("drain-timeout", "SPAN")
             .default_value("60s")
             .value_parser(some_time)

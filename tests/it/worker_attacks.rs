@@ -1,5 +1,7 @@
 //! Everything that is known to break distccd: refused by the worker, or harmless.
 
+mod crowds;
+
 use crate::support::{Project, Worker, compilers, skip};
 use remote::Reply;
 use std::io::{Read, Write};
@@ -39,6 +41,9 @@ fn commands_that_reach_beyond_a_compile() {
         ("/bin/sh -c t.c -o t.o".to_owned(), "/bin/sh"),
         ("../../bin/gcc -c t.c -o t.o".to_owned(), "../../bin/gcc"),
         (format!("{trace}/gcc -c t.c -o t.o"), "is not a compiler"),
+        ("gcc -march=../../x -c t.c -o t.o".to_owned(), "-march="),
+        ("gcc -mcpu=/x -c t.c -o t.o".to_owned(), "-mcpu="),
+        ("gcc -mtune=.. -c t.c -o t.o".to_owned(), "-mtune="),
         ("gcc t.c -o t".to_owned(), "-c"),
         ("gcc -c t.c u.c".to_owned(), ""),
         ("gcc".to_owned(), ""),
@@ -46,7 +51,7 @@ fn commands_that_reach_beyond_a_compile() {
         refused(&worker, &words, culprit);
         assert!(!project.exists("trace"), "{words}");
     }
-    assert_eq!(worker.ended("refused"), 15);
+    assert_eq!(worker.ended("refused"), 18);
 }
 
 #[test]
@@ -130,7 +135,7 @@ fn what_is_no_request() {
         b"DIST00000001NOPE00000001",
         b"DIST00000001ARGC00000001ARGV00000003g\0cDOTI00000000",
         b"DIST00000001ARGC00000001ARGV00000003gccDOTIffffffff",
-        b"DIST00000002ARGC00000001ARGV00000003gccDOTI00000004\xff\xff\xff\xff",
+        b"DIST00000002ARGC00000003ARGV00000003gccARGV00000002-cARGV00000003t.cDOTI00000004\xff\xff\xff\xff",
         b"DIST72630001WANT00000003abc",
         b"DIST72630001WANTffffffff",
         b"DIST00000003CDIR00000001/ARGC00000001ARGV00000003gccNFILffffffff",
@@ -210,8 +215,8 @@ fn compilers_are_confined() {
     let script = worker.root().join("bin/gcc");
     let trace = worker.root().join("trace");
     let attack = format!(
-        "#!/bin/sh\ncase \"$*\" in *-###*) exec /usr/bin/gcc \"$@\";; esac\n\
-         echo x >{0}; cat /etc/passwd; cat <&9; cat {1}/log; ls {1}; kill -0 {2} && echo signalled\n\
+        "#!/bin/sh\necho x >{0}\ncase \"$*\" in *-###*) exec /usr/bin/gcc \"$@\";; esac\n\
+         cat /etc/passwd; cat <&9; cat {1}/log; ls {1}; kill -0 {2} && echo signalled\n\
          exec /usr/bin/gcc \"$@\"\n",
         trace.display(),
         worker.root().display(),
@@ -221,4 +226,31 @@ fn compilers_are_confined() {
     let reply = worker.compile_plain("gcc -c t.c -o t.o", b"int x;\n");
     assert_eq!((reply.status, String::from_utf8_lossy(&reply.stdout).as_ref()), (0, ""));
     assert!(!trace.exists());
+}
+
+/// Where a worker has its files is nobody's business, and the client's folder has another name.
+#[test]
+fn answers_name_no_folder_of_the_worker() {
+    let worker = Worker::start("");
+    let root = worker.root().display().to_string();
+    for family in compilers("what answers name") {
+        let broken = b"# 1 \"t.c\"\nint f(void) { __asm__(\"no such instruction\"); return 0; }\n";
+        let reply = worker.compile_plain(&format!("{} -c t.c -o t.o", family.c), broken);
+        let text = all(&reply);
+        assert_ne!(reply.status, 0, "{text}");
+        assert!(!text.contains(&root) && !text.contains("rcache-worker"), "{text}");
+        let words = format!("{} -g -c t.c -o t.o", family.c);
+        let reply = worker.compile_plain(&words, b"# 1 \"t.c\"\nint x;\n");
+        assert_eq!(reply.status, 0, "{reply:?}");
+        assert!(!all(&reply).contains(&root), "{words}");
+    }
+}
+
+#[test]
+fn a_job_has_a_bound_of_memory_without_a_word() {
+    let worker = Worker::start("");
+    assert!(worker.log().contains("address space of each compiler process: "), "{}", worker.log());
+    assert_eq!(worker.compile_plain("gcc -O2 -c t.c -o t.o", b"int x;\n").status, 0);
+    let worker = Worker::start("--job-memory 0");
+    assert!(!worker.log().contains("address space"), "{}", worker.log());
 }

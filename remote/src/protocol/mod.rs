@@ -27,7 +27,7 @@ pub mod response;
 
 use crate::{Job, Reply};
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 
 /// distcc's pump mode.
 pub(crate) const PUMP_VERSION: u32 = 3;
@@ -69,25 +69,42 @@ impl Checksum {
     pub const HEX_LEN: usize = 64;
 
     /// distcc's own dialects have no place for it, so nothing is hashed for them.
+    const NONE: Checksum = Checksum(blake3::Hash::from_bytes([0; blake3::OUT_LEN]));
+
+    /// As the peer says, unchecked.
+    fn claimed(hex: &str) -> Checksum {
+        blake3::Hash::from_hex(hex).map_or(Checksum::NONE, Checksum)
+    }
+
     fn of_request(dialect: Dialect, compiler: &str, job: &Job) -> Checksum {
         if dialect != Dialect::Native {
-            return Checksum(blake3::Hash::from_bytes([0; blake3::OUT_LEN]));
+            return Checksum::NONE;
         }
-        let mut hasher = blake3::Hasher::new_derive_key("rcache wire request 1");
-        field(&mut hasher, compiler.as_bytes());
-        hasher.update(&(job.arguments.len() as u64).to_le_bytes());
-        job.arguments.iter().for_each(|argument| field(&mut hasher, argument));
+        let mut hasher = request_hasher(compiler, &job.arguments);
         field(&mut hasher, &job.source);
         Checksum(hasher.finalize())
     }
 
-    fn of_reply(request: &Checksum, reply: &Reply) -> Checksum {
-        let mut hasher = blake3::Hasher::new_derive_key("rcache wire reply 1");
-        hasher.update(request.0.as_bytes());
-        hasher.update(&reply.status.to_le_bytes());
-        for body in [&reply.stderr, &reply.stdout, &reply.output] {
-            field(&mut hasher, body);
+    /// The same, of a text that is read from somewhere.
+    fn of_order(
+        dialect: Dialect,
+        compiler: &str,
+        arguments: &[Vec<u8>],
+        length: u64,
+        source: &mut impl Read,
+    ) -> io::Result<Checksum> {
+        if dialect != Dialect::Native {
+            return Ok(Checksum::NONE);
         }
+        let mut hasher = request_hasher(compiler, arguments);
+        hasher.update(&length.to_le_bytes());
+        io::copy(source, &mut hasher)?;
+        Ok(Checksum(hasher.finalize()))
+    }
+
+    fn of_reply(request: &Checksum, reply: &Reply) -> Checksum {
+        let mut hasher = reply_hasher(request, reply);
+        field(&mut hasher, &reply.output);
         Checksum(hasher.finalize())
     }
 
@@ -101,6 +118,26 @@ impl Checksum {
             false => Err(Malformed::Checksum),
         }
     }
+}
+
+/// All of a request but its text.
+fn request_hasher(compiler: &str, arguments: &[Vec<u8>]) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new_derive_key("rcache wire request 1");
+    field(&mut hasher, compiler.as_bytes());
+    hasher.update(&(arguments.len() as u64).to_le_bytes());
+    arguments.iter().for_each(|argument| field(&mut hasher, argument));
+    hasher
+}
+
+/// All of a reply but its output.
+fn reply_hasher(request: &Checksum, reply: &Reply) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new_derive_key("rcache wire reply 1");
+    hasher.update(request.0.as_bytes());
+    hasher.update(&reply.status.to_le_bytes());
+    for body in [&reply.stderr, &reply.stdout] {
+        field(&mut hasher, body);
+    }
+    hasher
 }
 
 fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {

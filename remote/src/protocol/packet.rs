@@ -1,13 +1,14 @@
 //! One packet: a token of four letters, a parameter of eight hex digits, and maybe a body.
 
 use super::{Dialect, Malformed, WireError};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// A token and its parameter.
 pub(super) const HEADER_BYTES: usize = 12;
 
-/// A body is read in steps of this size, so that a length alone takes no memory.
-const STEP_BYTES: usize = 256 << 10;
+/// A body is read in steps, the first ones of this size and none larger than what came before it, so
+/// that a length alone takes no memory.
+const STEP_BYTES: usize = 16 << 10;
 
 /// Four letters.
 pub(super) type Token = &'static [u8; 4];
@@ -42,7 +43,12 @@ const LEVEL: i32 = 1;
 
 /// How far back a frame may reach, as a power of two: what its decoder takes besides the content.
 /// Level 1 reaches back 512 KiB.
-const WINDOW_LOG_MAX: u32 = 23;
+pub(super) const WINDOW_LOG_MAX: u32 = 23;
+
+/// The encoder of a frame that is written as its content is read.
+pub(super) fn encoder<W: Write>(packed: W) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
+    zstd::stream::write::Encoder::new(packed, LEVEL)
+}
 
 fn compress(body: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(body, LEVEL).expect("memory to memory, at a valid level")
@@ -83,7 +89,7 @@ pub(super) fn take_body(
     let mut body = Vec::with_capacity(length.min(STEP_BYTES));
     while body.len() < length {
         let start = body.len();
-        body.resize(length.min(start + STEP_BYTES), 0);
+        body.resize(length.min(start + start.max(STEP_BYTES)), 0);
         stream.read_exact(&mut body[start..])?;
     }
     Ok(body)

@@ -2,12 +2,13 @@
 
 use super::identity::Identity;
 use super::packet::{
-    put, put_bulk, put_plain, take, take_any, take_body, take_bulk, take_bulk_body,
+    encoder, put, put_bulk, put_plain, take, take_any, take_body, take_bulk, take_bulk_body,
 };
 use super::request::take_hex;
-use super::{Checksum, Dialect, Malformed, PUMP_VERSION, WireError, limits};
+use super::{Checksum, Dialect, Malformed, PUMP_VERSION, WireError, limits, reply_hasher};
 use crate::Reply;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 
 /// The status of a request that the worker does not serve: exit status 111, distcc's number for
 /// what must not be done there.
@@ -41,16 +42,85 @@ pub fn check(reply: &Reply) -> Result<(), Malformed> {
 /// The answer to a request to compile, whose checksum `request` is. The reply must pass [`check`].
 pub fn encode(dialect: Dialect, reply: &Reply, request: &Checksum) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(reply.output.len() / 2 + 1024);
-    put(&mut bytes, b"DONE", dialect.version());
-    put(&mut bytes, b"STAT", reply.status as u32);
-    put_bulk(&mut bytes, b"SERR", &reply.stderr, dialect);
-    put_bulk(&mut bytes, b"SOUT", &reply.stdout, dialect);
+    put_start(&mut bytes, dialect, reply);
     put_bulk(&mut bytes, b"DOTO", &reply.output, dialect);
     if dialect == Dialect::Native {
         let checksum = Checksum::of_reply(request, reply);
         put_plain(&mut bytes, b"CSUM", checksum.to_hex().as_bytes());
     }
     bytes
+}
+
+/// An answer whose output is sent from a file: what goes before and after it.
+#[derive(Debug)]
+pub struct Spooled {
+    /// All before the output.
+    pub before: Vec<u8>,
+    /// The output as it is sent.
+    pub output: File,
+    /// All after it.
+    pub after: Vec<u8>,
+}
+
+/// As [`encode`], for an output that is a file, and longer than what anybody wants to have in memory.
+/// `packed` is an empty file. Not for [`Dialect::Lzo`], whose streams are made in memory.
+///
+/// # Errors
+/// Those of the files.
+pub fn encode_file(
+    dialect: Dialect,
+    reply: &Reply,
+    mut output: File,
+    packed: File,
+    request: &Checksum,
+) -> io::Result<Spooled> {
+    let plain_bytes = output.metadata()?.len();
+    output.rewind()?;
+    let mut hasher = reply_hasher(request, reply);
+    hasher.update(&plain_bytes.to_le_bytes());
+    let mut after = Vec::new();
+    let mut file = match dialect {
+        Dialect::Native => {
+            let mut encoder = encoder(packed)?;
+            let copied = io::copy(&mut output, &mut Both(&mut encoder, &mut hasher))?;
+            if copied != plain_bytes {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            put_plain(&mut after, b"CSUM", Checksum(hasher.finalize()).to_hex().as_bytes());
+            encoder.finish()?
+        }
+        Dialect::Plain | Dialect::Lzo => output,
+    };
+    let length = file.seek(io::SeekFrom::End(0))?;
+    file.rewind()?;
+    let mut before = Vec::with_capacity(1024);
+    put_start(&mut before, dialect, reply);
+    let parameter = u32::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    put(&mut before, b"DOTO", parameter);
+    Ok(Spooled { before, output: file, after })
+}
+
+/// Writes to both.
+struct Both<'b, A, B>(&'b mut A, &'b mut B);
+
+impl<A: Write, B: Write> Write for Both<'_, A, B> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes)?;
+        self.1.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All before the output.
+fn put_start(bytes: &mut Vec<u8>, dialect: Dialect, reply: &Reply) {
+    put(bytes, b"DONE", dialect.version());
+    put(bytes, b"STAT", reply.status as u32);
+    put_bulk(bytes, b"SERR", &reply.stderr, dialect);
+    put_bulk(bytes, b"SOUT", &reply.stdout, dialect);
 }
 
 /// The answer to a request of protocol 3: a failure that says why.

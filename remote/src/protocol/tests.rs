@@ -253,3 +253,92 @@ proptest! {
         read_everything(&bytes);
     }
 }
+
+/// A worker takes the text into a file and unpacks it into another: the same text and checksum as in
+/// memory come of it.
+fn received(bytes: &[u8]) -> Result<(Job, Checksum), WireError> {
+    let mut stream = bytes;
+    let request::Head::Compile(order) = request::read_head(&mut stream)? else { panic!("no job") };
+    let mut taken = 0;
+    let packed = order.receive(&mut stream, tempfile(), |count| {
+        taken += count;
+        Ok(())
+    })?;
+    assert!(stream.is_empty() && taken <= bytes.len());
+    let mut plain = tempfile();
+    let claimed = packed.claimed_checksum();
+    let checksum = order.unpack(packed, &mut plain)?;
+    assert_eq!(claimed, checksum);
+    let mut source = Vec::new();
+    std::io::Seek::rewind(&mut plain)?;
+    plain.read_to_end(&mut source)?;
+    Ok((Job { arguments: order.arguments, source }, checksum))
+}
+
+/// A file that nobody else has.
+fn tempfile() -> std::fs::File {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("rcache-wire-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let file =
+        std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file
+}
+
+#[test]
+fn a_request_through_files_says_the_same() {
+    let digest = "a".repeat(64);
+    for dialect in [Dialect::Plain, Dialect::Lzo, Dialect::Native] {
+        for length in [0, 1, 70_000, 1_000_000] {
+            let source = (0..length).map(|at: usize| b"int x;\n"[at * at % 7]).collect();
+            let job = Job { arguments: vec![b"gcc".to_vec(), b"-c".to_vec()], source };
+            let (bytes, checksum) = request::encode(dialect, &job, &digest);
+            let (received, own) = received(&bytes).unwrap();
+            assert!(received == job && own == checksum, "{dialect:?} {length}");
+        }
+    }
+}
+
+#[test]
+fn a_request_through_files_is_as_strict() {
+    let job = Job { arguments: vec![b"gcc".to_vec()], source: vec![b' '; 5_000] };
+    let (bytes, _) = request::encode(Dialect::Native, &job, &"a".repeat(64));
+    // The last digit of the checksum; the frame; an early end.
+    let mut wrong = bytes.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    let wrong = received_error(&wrong);
+    assert!(matches!(wrong, WireError::Malformed(_)), "{wrong:?}");
+    let at = bytes.windows(4).position(|four| four == b"DOTI").unwrap();
+    let mut broken = bytes.clone();
+    broken[at + 14] ^= 0xff;
+    let broken = received_error(&broken);
+    assert!(matches!(broken, WireError::Malformed(Malformed::Compression(_))), "{broken:?}");
+    for end in [at + 4, at + 12, at + 20, bytes.len() - 1] {
+        assert!(matches!(received_error(&bytes[..end]), WireError::Io(_)), "{end}");
+    }
+    // More than a text may have, in few bytes.
+    let source = vec![0; limits::SOURCE_BYTES_MAX + 1];
+    let bomb = Job { arguments: vec![b"gcc".to_vec()], source };
+    for dialect in [Dialect::Lzo, Dialect::Native] {
+        let (bytes, _) = request::encode(dialect, &bomb, &"a".repeat(64));
+        let error = received_error(&bytes);
+        assert!(matches!(error, WireError::Malformed(Malformed::Compression(_))), "{error:?}");
+    }
+}
+
+fn received_error(bytes: &[u8]) -> WireError {
+    let mut stream = bytes;
+    let head = request::read_head(&mut stream);
+    let order = match head {
+        Ok(request::Head::Compile(order)) => order,
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => return error,
+    };
+    match order.receive(&mut stream, tempfile(), |_| Ok(())) {
+        Ok(packed) => order.unpack(packed, &mut tempfile()).unwrap_err(),
+        Err(error) => error,
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 
 /// An address and how many of its leading bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,16 +11,48 @@ pub struct Network {
     prefix_bits: u8,
 }
 
-/// This machine and the private ranges: RFC 1918, RFC 4193, and link-local addresses of IPv6.
-const PRIVATE: [&str; 7] = [
-    "127.0.0.0/8",
-    "::1/128",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "fc00::/7",
-    "fe80::/10",
-];
+/// This machine.
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
+/// The private ranges: RFC 1918, RFC 4193, and link-local addresses of IPv6.
+const PRIVATE: [&str; 5] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"];
+
+/// Files that container engines put into what they start.
+const CONTAINER_FILES: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
+
+/// A variable that Kubernetes sets in every container.
+const KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
+/// The control group of the first process; that of a container says so, with version 1.
+const FIRST_CONTROL_GROUP: &str = "/proc/1/cgroup";
+const CONTAINER_GROUPS: [&str; 4] = ["docker", "kubepods", "containerd", "libpod"];
+
+/// Whether this process is in a container: then whoever published its port decided who is served.
+pub fn is_container() -> bool {
+    let groups = || std::fs::read_to_string(FIRST_CONTROL_GROUP).unwrap_or_default();
+    CONTAINER_FILES.iter().any(|file| Path::new(file).exists())
+        || std::env::var_os(KUBERNETES).is_some()
+        || CONTAINER_GROUPS.iter().any(|name| groups().contains(name))
+}
+
+/// Who may connect where nobody said it: this machine alone. In a container that is nobody, so there
+/// it is private networks as well.
+pub fn default_networks(is_container: bool) -> Vec<Network> {
+    let mut networks = Network::all(&LOOPBACK);
+    if is_container {
+        networks.extend(Network::all(&PRIVATE));
+    }
+    networks
+}
+
+/// The same for a person.
+pub fn default_in_words(is_container: bool) -> &'static str {
+    match is_container {
+        true => "in this container, private networks",
+        false => "only this machine",
+    }
+}
 
 impl Network {
     /// Reads `ADDRESS` or `ADDRESS/BITS`; the error says what is wrong and what would be right.
@@ -49,9 +82,8 @@ impl Network {
         words.filter(|word| !word.is_empty()).map(Network::parse).collect()
     }
 
-    /// This machine and private networks.
-    pub fn private() -> Vec<Network> {
-        PRIVATE.iter().map(|text| Network::parse(text).expect("a network")).collect()
+    fn all(texts: &[&str]) -> Vec<Network> {
+        texts.iter().filter_map(|text| Network::parse(text).ok()).collect()
     }
 
     /// Whether `peer` is in it. An IPv4 address within an IPv6 one is an IPv4 address.
@@ -127,12 +159,18 @@ mod tests {
     }
 
     #[test]
-    fn private_ranges() {
-        let networks = Network::private();
-        let allowed = |peer: &str| {
+    fn without_a_word_it_is_this_machine_and_in_a_container_private_networks() {
+        let allows = |is_container, peer: &str| {
             let peer = peer.parse().unwrap();
-            networks.iter().any(|network| network.contains(peer))
+            default_networks(is_container).iter().any(|network| network.contains(peer))
         };
+        for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(allows(false, peer) && allows(true, peer), "{peer}");
+        }
+        for peer in ["10.0.0.1", "192.168.1.1", "172.20.0.1", "fd00::1", "fe80::1", "8.8.8.8"] {
+            assert!(!allows(false, peer), "{peer}");
+        }
+        let allowed = |peer: &str| allows(true, peer);
         for peer in ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.20.0.1", "fd00::1"] {
             assert!(allowed(peer), "{peer}");
         }

@@ -3,12 +3,14 @@
 use remote::protocol::{limits, response};
 use rustix::event::PollFlags;
 use rustix::net::SendFlags;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 /// Who waits for an answer.
 pub struct Caller<'a> {
     stream: BorrowedFd<'a>,
+    address: IpAddr,
     /// When the next sign is due; `None` for a client that would not understand it.
     next_sign: Option<Instant>,
     /// Of the last sign, what the connection did not take; it goes before all else.
@@ -16,10 +18,15 @@ pub struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// The client behind a connection. Only one of rcache understands signs of life.
-    pub fn new(stream: BorrowedFd<'a>, understands_signs: bool) -> Caller<'a> {
+    /// The client behind a connection from there. Only one of rcache understands signs of life.
+    pub fn new(stream: BorrowedFd<'a>, address: IpAddr, understands_signs: bool) -> Caller<'a> {
         let next_sign = understands_signs.then(|| Instant::now() + limits::ALIVE_INTERVAL);
-        Caller { stream, next_sign, unsent: &[] }
+        Caller { stream, address: address.to_canonical(), next_sign, unsent: &[] }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Its connection, for poll.
@@ -66,10 +73,12 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
     fn signs_are_given_when_they_are_due() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut caller = Caller::new(ours.as_fd(), true);
+        let mut caller = Caller::new(ours.as_fd(), HERE, true);
         let long = Duration::from_secs(100);
         assert!(caller.patience(long) <= limits::ALIVE_INTERVAL);
         assert_eq!(caller.patience(Duration::ZERO), Duration::ZERO);
@@ -87,7 +96,7 @@ mod tests {
     #[test]
     fn stock_clients_get_none() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut caller = Caller::new(ours.as_fd(), false);
+        let mut caller = Caller::new(ours.as_fd(), HERE, false);
         let long = Duration::from_secs(100);
         assert_eq!(caller.patience(long), long);
         caller.show_life();
@@ -98,7 +107,7 @@ mod tests {
     #[test]
     fn a_sign_is_sent_whole_or_not_at_all() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut caller = Caller::new(ours.as_fd(), true);
+        let mut caller = Caller::new(ours.as_fd(), HERE, true);
         caller.unsent = &response::ALIVE[5..];
         assert_eq!(caller.rest_of_sign(), &response::ALIVE[5..]);
         drop(theirs);

@@ -376,7 +376,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         let deadline = Instant::now() + LONG;
-        let mut caller = Caller::new(ours.as_fd(), true);
+        let mut caller = Caller::new(ours.as_fd(), [127, 0, 0, 1].into(), true);
         let caller = Some(&mut caller);
         let mut watch = Watch { caller, ending: ending.as_fd(), deadline };
         assert_eq!(shell("sleep 1000 | sleep 1000", &mut watch).end, End::ClientGone);

@@ -7,6 +7,8 @@ mod serve;
 
 mod access;
 mod caller;
+mod crowd;
+mod memory;
 mod stream;
 
 mod connection;
@@ -14,6 +16,7 @@ mod policy;
 mod slots;
 mod toolchain;
 
+mod answer;
 mod child;
 mod job;
 mod sandbox;
@@ -42,7 +45,7 @@ pub struct Options {
     pub port: u16,
     /// Compiles at one time.
     pub jobs: usize,
-    /// Who may connect; empty for this machine and private networks.
+    /// Who may connect; empty for this machine, and in a container for private networks.
     pub allow: Vec<Network>,
     /// Added to the niceness of compilers.
     pub nice: i32,
@@ -52,7 +55,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How long running compiles may go on after SIGTERM.
     pub drain_timeout: Duration,
-    /// Address space of each compiler process in bytes; `None` for no limit.
+    /// Address space of each compiler process in bytes, 0 for no limit; `None` for what suits the
+    /// machine.
     pub job_memory_bytes: Option<u64>,
     /// Where metrics and health are served; `None` for nowhere.
     pub metrics_port: Option<u16>,

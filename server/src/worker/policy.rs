@@ -275,6 +275,36 @@ fn source_language(language: Language) -> Language {
     }
 }
 
+/// Options whose operand is text for the output, and may look like a path; nothing is opened for it.
+const TEXTS: [&[u8]; 12] = [
+    b"-fdebug-prefix-map=",
+    b"-ffile-prefix-map=",
+    b"-fmacro-prefix-map=",
+    b"-fcoverage-prefix-map=",
+    b"-fprofile-prefix-map=",
+    b"-fdebug-compilation-dir",
+    b"-ffile-compilation-dir=",
+    b"-fcoverage-compilation-dir=",
+    b"-frandom-seed=",
+    b"-Wa,--debug-prefix-map",
+    b"-D",
+    b"-U",
+];
+
+/// Whether an argument could lead the compiler to a file: `-target ../../x` has clang look there for the
+/// tools of that target.
+fn leads_somewhere(argument: &Argument) -> bool {
+    let first = argument.words[0].as_bytes();
+    if TEXTS.iter().any(|text| first.starts_with(text)) {
+        return false;
+    }
+    let operand = first.iter().position(|byte| *byte == b'=').map(|equals| &first[equals + 1..]);
+    let operands = argument.words[1..].iter().map(|word| word.as_bytes());
+    let is_folder = |operand: &[u8]| operand == b"." || operand == b"..";
+    argument.words.iter().any(|word| word.as_bytes().contains(&b'/'))
+        || operand.into_iter().chain(operands).any(is_folder)
+}
+
 #[derive(PartialEq, Eq)]
 enum Fate {
     Kept,
@@ -296,11 +326,16 @@ fn fate(argument: &Argument, language: Language, facts: &Facts) -> Result<Fate, 
         Role::Macro if language.is_preprocessed_by_the_compiler() => Ok(Fate::Kept),
         Role::Macro => Ok(Fate::Dropped),
         Role::Neutral if word == b"--" => Ok(Fate::Dropped),
-        Role::Link | Role::Neutral | Role::Colour => Ok(Fate::Kept),
-        Role::Key | Role::Target if !takes_path => Ok(Fate::Kept),
-        Role::Key | Role::Target | Role::ForcedInclude | Role::Dependency => {
-            Err(not_accepted(String::from_utf8_lossy(word)))
-        }
+        // Nothing is linked here.
+        Role::Link => Ok(Fate::Kept),
+        Role::Neutral | Role::Colour if !leads_somewhere(argument) => Ok(Fate::Kept),
+        Role::Key | Role::Target if !takes_path && !leads_somewhere(argument) => Ok(Fate::Kept),
+        Role::Key
+        | Role::Target
+        | Role::Neutral
+        | Role::Colour
+        | Role::ForcedInclude
+        | Role::Dependency => Err(not_accepted(String::from_utf8_lossy(word))),
     }
 }
 

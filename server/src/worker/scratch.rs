@@ -2,15 +2,19 @@
 //! by the next one.
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Nobody else's business.
 const PRIVATE_MODE: u32 = 0o700;
+
+/// Bounds of what texts and answers may take on disk, however much is free.
+const DISK_BYTES_MIN: u64 = 256 << 20;
+const DISK_BYTES_MAX: u64 = 16 << 30;
 
 /// The worker's folder, removed when it is dropped.
 pub struct Scratch {
@@ -35,6 +39,13 @@ impl Scratch {
             .map_err(|error| named(&folder, error))?;
         drop(shared_lock);
         Ok(Scratch { folder, jobs: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// What the files of all jobs may take: half of what is free now.
+    pub fn disk_bytes_max(&self) -> u64 {
+        let free =
+            rustix::fs::statvfs(&self.folder).map_or(0, |found| found.f_bavail * found.f_frsize);
+        (free / 2).clamp(DISK_BYTES_MIN, DISK_BYTES_MAX)
     }
 
     /// Removes the folder with all that is in it.
@@ -66,6 +77,16 @@ impl JobFolder {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A new file in it, under no name: no compiler sees it, and it is gone when it is closed.
+    pub fn new_file(&self, name: &str) -> io::Result<File> {
+        let path = self.path.join(name);
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = options.open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
     }
 }
 

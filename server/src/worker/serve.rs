@@ -1,14 +1,16 @@
 //! Listening, accepting, and ending in order.
 
-use super::access::Network;
+use super::access::{self, Network};
+use super::crowd::Crowd;
 use super::http;
 use super::job::Conditions;
+use super::memory::{self, Budget};
 use super::metrics::{Metrics, Now, Outcome};
 use super::sandbox::Sandbox;
 use super::scratch::Scratch;
 use super::slots::Slots;
 use super::stream::{event, raise, timespec};
-use super::toolchain::Toolchain;
+use super::toolchain::{ProbeConditions, Toolchain};
 use super::{Options, connection};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -16,11 +18,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Connections at one time; the kernel keeps more waiting.
-const CONNECTIONS_MAX: usize = 1024;
+/// Texts and objects that cannot be dealt with in steps take no more memory together, or else one at a
+/// time.
+const BUDGET_BYTES: usize = 128 << 20;
+
+/// Connections that are accepted in a row; then signals have their turn.
+const ACCEPTED_MAX: usize = 64;
 
 /// What the kernel keeps waiting.
 const BACKLOG: i32 = 1024;
@@ -45,7 +51,9 @@ pub struct Worker {
     /// Compiles that run.
     pub slots: Slots,
     /// Folders of jobs.
-    pub scratch: Scratch,
+    pub scratch: Arc<Scratch>,
+    /// Memory for what cannot be dealt with in steps.
+    pub budget: Budget,
     /// What happened.
     pub metrics: Metrics,
     /// No new request is read any more.
@@ -54,9 +62,7 @@ pub struct Worker {
     pub ending_event: OwnedFd,
     allow: Vec<Network>,
     draining: AtomicBool,
-    connections: AtomicUsize,
-    /// There is room for a connection again, or none is left.
-    ended_event: OwnedFd,
+    crowd: Arc<Crowd>,
 }
 
 impl http::Source for Worker {
@@ -66,7 +72,7 @@ impl http::Source for Worker {
             slots: self.slots.count(),
             running,
             queued,
-            connections: self.connections.load(Ordering::SeqCst),
+            connections: self.crowd.count(),
             draining: self.draining.load(Ordering::SeqCst),
         }
     }
@@ -109,25 +115,42 @@ pub fn run(options: Options) -> io::Result<()> {
 fn worker(options: Options) -> io::Result<Worker> {
     let ending_event = event()?;
     let sandbox = if options.sandbox { Sandbox::probe() } else { Sandbox::off() };
-    let allow = if options.allow.is_empty() { Network::private() } else { options.allow.clone() };
+    let sandbox = Arc::new(sandbox);
+    let allow = match options.allow.is_empty() {
+        true => access::default_networks(access::is_container()),
+        false => options.allow.clone(),
+    };
+    let memory_bytes = match options.job_memory_bytes {
+        Some(0) => None,
+        Some(bytes) => Some(bytes),
+        None => memory::of_machine().map(|bytes| memory::of_job(bytes, options.jobs)),
+    };
+    let scratch = Arc::new(Scratch::new(&options.scratch)?);
+    let probes = ProbeConditions {
+        sandbox: Arc::clone(&sandbox),
+        scratch: Arc::clone(&scratch),
+        nice: options.nice,
+        memory_bytes,
+        ending: ending_event.try_clone()?,
+    };
     Ok(Worker {
         conditions: Conditions {
             sandbox,
             folders: options.compiler_path.clone(),
             nice: options.nice,
             timeout: options.job_timeout,
-            memory_bytes: options.job_memory_bytes,
+            memory_bytes,
         },
-        toolchain: Toolchain::new(&options.compiler_path, ending_event.try_clone()?)?,
+        toolchain: Toolchain::new(&options.compiler_path, probes)?,
         slots: Slots::new(options.jobs),
-        scratch: Scratch::new(&options.scratch)?,
+        crowd: Arc::new(Crowd::new(scratch.disk_bytes_max(), event()?)),
+        scratch,
+        budget: Budget::new(BUDGET_BYTES),
         metrics: Metrics::default(),
         draining_event: event()?,
         ending_event,
         allow,
         draining: AtomicBool::new(false),
-        connections: AtomicUsize::new(0),
-        ended_event: event()?,
         options,
     })
 }
@@ -223,7 +246,13 @@ fn announce(worker: &Worker, listeners: &[TcpListener]) -> io::Result<()> {
     }
     let allow: Vec<String> = worker.allow.iter().map(ToString::to_string).collect();
     if worker.options.allow.is_empty() {
-        tracing::warn!("--allow is not given: this machine and private networks may connect");
+        tracing::warn!(
+            "--allow is not given: {} may connect",
+            access::default_in_words(access::is_container())
+        );
+    }
+    if let Some(bytes) = worker.conditions.memory_bytes {
+        tracing::info!("address space of each compiler process: {} MB", bytes >> 20);
     }
     tracing::info!("{} slots, for {}", worker.slots.count(), allow.join(" "));
     for listener in listeners {
@@ -239,13 +268,8 @@ fn accept_until_told(
     signals: &OwnedFd,
 ) -> io::Result<()> {
     loop {
-        let full = worker.connections.load(Ordering::SeqCst) >= CONNECTIONS_MAX;
-        let mut descriptors = vec![
-            PollFd::new(signals, PollFlags::IN),
-            PollFd::new(&worker.ended_event, PollFlags::IN),
-        ];
-        let open = if full { &[] } else { listeners };
-        descriptors.extend(open.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
+        let mut descriptors = vec![PollFd::new(signals, PollFlags::IN)];
+        descriptors.extend(listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)));
         match poll(&mut descriptors, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -255,27 +279,29 @@ fn accept_until_told(
         if happened[0] {
             return Ok(());
         }
-        if happened[1] {
-            let _ = rustix::io::read(&worker.ended_event, &mut [0; 8]);
-        }
-        for (listener, ready) in open.iter().zip(&happened[2..]) {
-            if *ready {
-                accept(worker, listener);
+        for (listener, ready) in listeners.iter().zip(&happened[1..]) {
+            let mut accepted = 0;
+            while *ready && accepted < ACCEPTED_MAX && accept(worker, listener) {
+                accepted += 1;
             }
         }
     }
 }
 
-fn accept(worker: &Arc<Worker>, listener: &TcpListener) {
+/// Whether there was one.
+fn accept(worker: &Arc<Worker>, listener: &TcpListener) -> bool {
     match listener.accept() {
-        Ok((stream, peer)) => admit(worker, stream, peer),
+        Ok((stream, peer)) => {
+            admit(worker, stream, peer);
+            true
+        }
         Err(error) => match error.kind() {
-            io::ErrorKind::WouldBlock
-            | io::ErrorKind::Interrupted
-            | io::ErrorKind::ConnectionAborted => {}
+            io::ErrorKind::WouldBlock => false,
+            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => true,
             _ => {
                 tracing::error!("cannot accept a connection: {error}");
                 std::thread::sleep(ACCEPT_PAUSE);
+                false
             }
         },
     }
@@ -288,27 +314,23 @@ fn admit(worker: &Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
         tracing::warn!("{peer} {}", Outcome::Denied.name());
         return;
     }
-    worker.connections.fetch_add(1, Ordering::SeqCst);
-    let open = Open(Arc::clone(worker));
+    let stream = Arc::new(stream);
+    let Some(place) = worker.crowd.enter(&stream, peer.ip()) else {
+        worker.metrics.count(Outcome::TurnedAway);
+        tracing::warn!("{peer} {}: too many connections", Outcome::TurnedAway.name());
+        return;
+    };
+    let worker = Arc::clone(worker);
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     let spawned = thread.spawn(move || {
-        connection::serve(&open.0, &stream, peer);
+        connection::serve(&worker, &stream, peer, &place);
+        // Before it is closed, nobody knows that there is room again.
         drop(stream);
+        drop(worker);
+        drop(place);
     });
     if let Err(error) = spawned {
         tracing::error!("no thread for {peer}: {error}");
-    }
-}
-
-/// A connection that counts until it is dropped.
-struct Open(Arc<Worker>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let before = self.0.connections.fetch_sub(1, Ordering::SeqCst);
-        if before >= CONNECTIONS_MAX || before == 1 {
-            raise(&self.0.ended_event);
-        }
     }
 }
 
@@ -332,9 +354,9 @@ fn drain(worker: &Worker, signals: &OwnedFd) -> io::Result<()> {
 /// Whether no connection is left before the time is over, or a signal comes.
 fn wait_for_end(worker: &Worker, signals: Option<&OwnedFd>, limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
-    while worker.connections.load(Ordering::SeqCst) > 0 {
+    while worker.crowd.count() > 0 {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut descriptors = vec![PollFd::new(&worker.ended_event, PollFlags::IN)];
+        let mut descriptors = vec![PollFd::new(&worker.crowd.changed, PollFlags::IN)];
         descriptors.extend(signals.map(|signals| PollFd::new(signals, PollFlags::IN)));
         match poll(&mut descriptors, Some(&timespec(left))) {
             Ok(0) => return Ok(false),
@@ -345,7 +367,7 @@ fn wait_for_end(worker: &Worker, signals: Option<&OwnedFd>, limit: Duration) -> 
         if told {
             return Ok(false);
         }
-        let _ = rustix::io::read(&worker.ended_event, &mut [0; 8]);
+        let _ = rustix::io::read(&worker.crowd.changed, &mut [0; 8]);
     }
     Ok(true)
 }

@@ -1,11 +1,13 @@
-//! How many compiles run at one time, and who is next: first come, first served.
+//! How many run at one time, and who is next: the client that has the fewest, then first come, first served.
 
 use super::caller::Caller;
 use super::stream::{event, raise, timespec};
 use rustix::event::{PollFd, PollFlags, poll};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -21,13 +23,24 @@ pub struct Slots {
 #[derive(Default)]
 struct State {
     running: usize,
-    /// One event for each that waits, the first to come in front.
-    waiting: VecDeque<Arc<OwnedFd>>,
+    /// Of each address that has any.
+    running_of: HashMap<IpAddr, usize>,
+    /// The first to come in front.
+    waiting: VecDeque<Arc<Waiter>>,
 }
 
-/// Permission to run one compile, until it is dropped.
+/// One that waits.
+struct Waiter {
+    address: IpAddr,
+    /// It need not wait any longer: it has a slot, or lost its place in the queue.
+    over: OwnedFd,
+    turned_away: AtomicBool,
+}
+
+/// Permission to run, until it is dropped.
 pub struct Slot<'a> {
     slots: &'a Slots,
+    address: IpAddr,
 }
 
 /// Why there is no slot.
@@ -69,33 +82,37 @@ impl Slots {
         ending: BorrowedFd,
         wait_max: Duration,
     ) -> Result<Slot<'_>, NoSlot> {
-        let granted = {
+        let address = caller.address();
+        let waiter = {
             let mut state = self.lock();
             if state.running < self.count {
                 state.running += 1;
-                return Ok(Slot { slots: self });
+                *state.running_of.entry(address).or_default() += 1;
+                return Ok(Slot { slots: self, address });
             }
             if state.waiting.len() >= self.count * WAITING_PER_SLOT_MAX {
-                return Err(NoSlot::Full);
+                state.make_room(address)?;
             }
-            let granted = Arc::new(event().map_err(NoSlot::Failed)?);
-            state.waiting.push_back(Arc::clone(&granted));
-            granted
+            let over = event().map_err(NoSlot::Failed)?;
+            let waiter = Arc::new(Waiter { address, over, turned_away: AtomicBool::new(false) });
+            state.waiting.push_back(Arc::clone(&waiter));
+            waiter
         };
-        let verdict = wait(granted.as_fd(), caller, ending, Instant::now() + wait_max);
+        let verdict = wait(waiter.over.as_fd(), caller, ending, Instant::now() + wait_max);
         let mut state = self.lock();
-        let place = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, &granted));
+        let place = state.waiting.iter().position(|other| Arc::ptr_eq(other, &waiter));
+        // Who is no longer in the queue has a slot, whatever else happened meanwhile, or was turned away.
         match (place, verdict) {
-            // Who is no longer in the queue has a slot, whatever else happened meanwhile.
-            (None, Ok(())) => Ok(Slot { slots: self }),
-            (None, Err(why)) => {
-                drop(state);
-                drop(Slot { slots: self });
-                Err(why)
-            }
             (Some(place), verdict) => {
                 state.waiting.remove(place);
                 Err(verdict.err().unwrap_or(NoSlot::ClientGone))
+            }
+            (None, _) if waiter.turned_away.load(Ordering::Relaxed) => Err(NoSlot::Full),
+            (None, Ok(())) => Ok(Slot { slots: self, address }),
+            (None, Err(why)) => {
+                drop(state);
+                drop(Slot { slots: self, address });
+                Err(why)
             }
         }
     }
@@ -105,12 +122,51 @@ impl Slots {
     }
 }
 
+impl State {
+    /// For one more from this address: the last one goes of the address that has the most, unless that
+    /// is this one.
+    fn make_room(&mut self, address: IpAddr) -> Result<(), NoSlot> {
+        let waiting =
+            |address| self.waiting.iter().filter(|waiter| waiter.address == address).count();
+        let addresses = self.waiting.iter().map(|waiter| waiter.address);
+        let Some(crowded) = addresses.max_by_key(|address| waiting(*address)) else {
+            return Err(NoSlot::Full);
+        };
+        if waiting(crowded) <= waiting(address) + 1 {
+            return Err(NoSlot::Full);
+        }
+        let last = self.waiting.iter().rposition(|waiter| waiter.address == crowded);
+        if let Some(waiter) = last.and_then(|last| self.waiting.remove(last)) {
+            waiter.turned_away.store(true, Ordering::Relaxed);
+            raise(&waiter.over);
+        }
+        Ok(())
+    }
+
+    /// The first of those whose address has the fewest running.
+    fn next(&mut self) -> Option<Arc<Waiter>> {
+        let running = |waiter: &Arc<Waiter>| self.running_of.get(&waiter.address).copied();
+        let (next, _) =
+            self.waiting.iter().enumerate().min_by_key(|(_, waiter)| running(waiter))?;
+        self.waiting.remove(next)
+    }
+}
+
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
-        match state.waiting.pop_front() {
+        if let Some(running) = state.running_of.get_mut(&self.address) {
+            *running -= 1;
+            if *running == 0 {
+                state.running_of.remove(&self.address);
+            }
+        }
+        match state.next() {
             // The slot passes on.
-            Some(next) => raise(&*next),
+            Some(next) => {
+                *state.running_of.entry(next.address).or_default() += 1;
+                raise(&next.over);
+            }
             None => state.running -= 1,
         }
     }
@@ -152,7 +208,7 @@ fn wait(
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -169,9 +225,44 @@ mod tests {
         }
 
         fn acquire<'a>(&self, slots: &'a Slots) -> Result<Slot<'a>, NoSlot> {
-            let mut caller = Caller::new(self.ours.as_fd(), false);
+            self.acquire_at(slots, 1)
+        }
+
+        /// As a client of another address.
+        fn acquire_at<'a>(&self, slots: &'a Slots, last: u8) -> Result<Slot<'a>, NoSlot> {
+            let mut caller = Caller::new(self.ours.as_fd(), [10, 0, 0, last].into(), false);
             slots.acquire(&mut caller, self.ending.as_fd(), LONG)
         }
+    }
+
+    fn waiter(last: u8) -> Arc<Waiter> {
+        let address = [10, 0, 0, last].into();
+        Arc::new(Waiter { address, over: event().unwrap(), turned_away: AtomicBool::new(false) })
+    }
+
+    #[test]
+    fn each_client_has_its_share() {
+        let slots = Slots::new(2);
+        let first = Peer::new();
+        let held = [first.acquire(&slots).unwrap(), first.acquire(&slots).unwrap()];
+        let [greedy, modest] = [1, 2].map(waiter);
+        slots.lock().waiting.extend([Arc::clone(&greedy), Arc::clone(&modest)]);
+        assert!(slots.lock().next().is_some_and(|next| Arc::ptr_eq(&next, &modest)));
+        assert!(slots.lock().next().is_some_and(|next| Arc::ptr_eq(&next, &greedy)));
+        // In a full queue the last of the one that has the most makes room for another.
+        let many: Vec<_> = (0..2 * WAITING_PER_SLOT_MAX).map(|_| waiter(1)).collect();
+        slots.lock().waiting.extend(many.iter().cloned());
+        assert!(matches!(first.acquire(&slots).err().unwrap(), NoSlot::Full));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| Peer::new().acquire_at(&slots, 2).is_ok());
+            let is_gone = |waiter: &Arc<Waiter>| waiter.turned_away.load(Ordering::Relaxed);
+            while !is_gone(many.last().unwrap()) {
+                std::thread::yield_now();
+            }
+            assert!(!is_gone(&many[0]));
+            drop(held);
+            assert!(other.join().unwrap());
+        });
     }
 
     fn wait_for_queue(slots: &Slots, length: usize) {
@@ -246,12 +337,11 @@ mod tests {
         let slots = Slots::new(1);
         let peer = Peer::new();
         let _held = peer.acquire(&slots).unwrap();
-        let mut caller = Caller::new(peer.ours.as_fd(), true);
+        let mut caller = Caller::new(peer.ours.as_fd(), [10, 0, 0, 1].into(), true);
         let brief = slots.acquire(&mut caller, peer.ending.as_fd(), Duration::ZERO);
         assert!(matches!(brief.err().unwrap(), NoSlot::TooLong));
-        let dummy = Arc::new(event().unwrap());
         for _ in 0..WAITING_PER_SLOT_MAX {
-            slots.lock().waiting.push_back(Arc::clone(&dummy));
+            slots.lock().waiting.push_back(waiter(1));
         }
         assert!(matches!(peer.acquire(&slots).err().unwrap(), NoSlot::Full));
         slots.lock().waiting.clear();

@@ -200,6 +200,16 @@ impl Worker {
         self.ask(Dialect::Plain, words, source, "").answer()
     }
 
+    /// The same, where the worker may hang up.
+    pub fn try_compile_plain(&self, words: &str, source: &[u8]) -> Option<Reply> {
+        let job = Job { arguments: self::words(words), source: source.to_vec() };
+        let (bytes, checksum) = request::encode(Dialect::Plain, &job, "");
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(&bytes).ok()?;
+        response::read(&mut stream, Dialect::Plain, &checksum).ok()
+    }
+
     /// Sends a request to compile.
     #[track_caller]
     pub fn ask(&self, dialect: Dialect, words: &str, source: &[u8], digest: &str) -> Asked {

@@ -246,6 +246,59 @@ fn options_of_clang_that_run_programs_or_read_files() {
     }
 }
 
+/// Every option that may go to a worker, with operands that lead elsewhere: what comes through is
+/// text for the output, or for a linker that does not run.
+#[test]
+fn no_operand_leads_out_of_a_jobs_folder() {
+    let texts = [
+        "-fcoverage-compilation-dir=",
+        "-fcoverage-prefix-map=",
+        "-fdebug-compilation-dir",
+        "-fdebug-compilation-dir=",
+        "-fdebug-prefix-map=",
+        "-ffile-compilation-dir=",
+        "-ffile-prefix-map=",
+        "-fmacro-prefix-map=",
+        "-fprofile-prefix-map=",
+        "-frandom-seed=",
+    ];
+    let mut kept = std::collections::BTreeSet::new();
+    for row in options::TABLE.iter().filter(|row| row.shape != options::Shape::Flag) {
+        for operand in ["../x", "../../x", "/x", "x/../../y", "..", "a=/x"] {
+            // `-O..` names no folder; `-march=..` could.
+            if operand == ".." && row.shape != options::Shape::Separate && !row.name.ends_with('=')
+            {
+                continue;
+            }
+            let joined = [format!("{}{operand}", row.name)].to_vec();
+            let separate = [row.name.to_owned(), operand.to_owned()].to_vec();
+            for words in [joined, separate] {
+                let all = words.iter().map(String::as_str).chain(["-c", "t.c", "-o", "t.o"]);
+                let all: Vec<Vec<u8>> = all.map(|word| word.as_bytes().to_vec()).collect();
+                for facts in [GCC, CLANG, GXX_NATIVE, Facts { native: true, ..CLANG }] {
+                    let is_kept = judge(&all, &facts).is_ok_and(|task| {
+                        let mut options = task.options.iter();
+                        options.any(|word| word.as_bytes().ends_with(operand.as_bytes()))
+                    });
+                    if is_kept && !matches!(row.effect, options::Effect::Link) {
+                        kept.insert(row.name);
+                    }
+                }
+            }
+        }
+    }
+    let more: Vec<_> = kept.iter().filter(|name| !texts.contains(name)).collect();
+    assert!(more.is_empty(), "{more:?}");
+    for option in ["-target ../../x", "--target=../x", "-march=../x", "-mcpu=/x", "-stdlib=a/b"] {
+        refused(&format!("{option} -c t.c"), &CLANG);
+        assert!(judge_question(&words(option), &CLANG).is_err(), "{option}");
+    }
+    assert_eq!(
+        runs("-target x86_64-linux-gnu -frandom-seed=a/b.o -c t.c", &CLANG),
+        "-target x86_64-linux-gnu -frandom-seed=a/b.o -x cpp-output -c t.i -o OUT"
+    );
+}
+
 #[test]
 fn response_files_are_refused_unread() {
     for command in [
