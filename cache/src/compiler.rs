@@ -260,7 +260,8 @@ pub fn effective_command(banner: &Banner) -> Digest {
 /// Whether gcc's driver, with this content, is the program that was asked, and not one that it runs: that
 /// names its path in a variable for the programs that it runs.
 pub fn is_drivers_content(content: &[u8]) -> bool {
-    memchr::memmem::find(content, b"COLLECT_GCC=").is_some()
+    // The name and what follows it may be moved in pieces of a few bytes each.
+    memchr::memmem::find(content, b"COLLECT_GCC").is_some()
 }
 
 impl Compiler {

@@ -3,23 +3,28 @@
 
 mod acquaintance;
 mod names;
+mod prober;
 mod queue;
 mod race;
 mod report;
+mod trust;
 mod visit;
 
 use crate::call::CallError;
 use crate::customer::Customer;
+use crate::protocol::Dialect;
 use crate::protocol::identity::CompilerIdentity;
-use crate::scheduler::{Candidate, Ended, Scheduler, Ticket};
+use crate::scheduler::{Candidate, Ended, HOSTS_KEPT_MAX, Scheduler, Ticket};
 use crate::{Job, Reply};
 use acquaintance::{Acquaintance, Book, Kind, Standing};
 use config::host_list::{Host, HostList};
 use names::Names;
+use prober::Probe;
 use queue::{Place, Queue};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 pub use report::{HostState, Trouble};
@@ -27,6 +32,13 @@ pub use visit::{Question, Visit};
 
 /// Hosts that may fail one job before it is compiled here.
 const ATTEMPTS_MAX: usize = 3;
+
+/// Hosts for which one job may wait in vain; then it is compiled here.
+const TIMEOUTS_MAX: usize = 2;
+
+/// To get acquainted with a host takes a job no longer than its own time-out, but so long at least; a
+/// probe then has more patience.
+const MEETING_MIN: Duration = Duration::from_secs(8);
 
 /// How often a customer that waits for a slot is asked whether it still waits.
 const LOOK_UP: Duration = Duration::from_millis(400);
@@ -39,6 +51,8 @@ const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIF
 pub struct Fleet {
     state: Mutex<State>,
     changed: Condvar,
+    /// A host may have to be probed.
+    troubled: Condvar,
     names: Names,
 }
 
@@ -47,6 +61,12 @@ struct State {
     scheduler: Scheduler,
     queue: Queue,
     book: Book,
+    /// How hosts that failed are probed.
+    probes: HashMap<SocketAddr, Arc<Probe>>,
+    /// Probes that are under way.
+    probing: usize,
+    /// Trials of stock distccds that are under way, besides the first.
+    trials: HashSet<(SocketAddr, String)>,
 }
 
 /// A job, and who may do it.
@@ -83,7 +103,13 @@ pub enum Outcome<'f> {
 
 /// Which host a reply came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin(SocketAddr);
+pub struct Origin {
+    address: SocketAddr,
+    /// In which it came.
+    dialect: Dialect,
+    /// When it had come.
+    arrived: Instant,
+}
 
 /// A slot of a host; given back when dropped.
 pub struct Slot<'f> {
@@ -107,16 +133,20 @@ impl Fleet {
     /// found out yet.
     pub fn has_hope(&self, hosts: &HostList, compiler: &str) -> bool {
         let now = Instant::now();
-        let is_usable = |state: &State, address| {
+        // One that failed is wanted, but not waited for.
+        let is_usable = |address| {
+            let mut state = self.lock();
+            if state.scheduler.want(address) {
+                self.troubled.notify_one();
+            }
             !matches!(state.book.standing(address, compiler, now), Standing::Other(_))
-                && !state.scheduler.is_backed_off(address, now)
+                && !state.scheduler.is_out(address)
         };
         hosts.hosts.iter().any(|host| match host {
             Host::Tcp { name, port, down: false, .. } => {
                 let addresses = self.names.known(name, *port);
-                let state = self.lock();
                 addresses.is_empty() && self.names.why_none(name, *port).is_none()
-                    || addresses.into_iter().any(|address| is_usable(&state, address))
+                    || addresses.into_iter().any(is_usable)
             }
             _ => false,
         })
@@ -126,7 +156,7 @@ impl Fleet {
     pub fn compile(&self, order: Order, customer: &mut dyn Customer) -> Outcome<'_> {
         let mut excluded = Vec::new();
         let mut why = String::from("no host is in the list");
-        let mut attempts = 0;
+        let (mut attempts, mut timeouts) = (0, 0);
         loop {
             customer.placed(None);
             let place = match self.wait_for_place(order, &excluded, customer) {
@@ -146,7 +176,14 @@ impl Fleet {
             customer.placed(Some(&target.label));
             let done = self
                 .acquaint(&target, order, customer)
-                .and_then(|kind| race::run(self, &target, &mut slot, kind, order, customer));
+                .and_then(|kind| race::run(self, &target, &mut slot, kind, order, customer))
+                .and_then(|(reply, origin)| {
+                    // What failed is compiled again here.
+                    if reply.status == 0 {
+                        self.confirm(origin, &order.compiler.digest, customer)?;
+                    }
+                    Ok((reply, origin))
+                });
             match done {
                 Ok((reply, origin)) => return Outcome::Replied(reply, origin),
                 Err(Failed::Gone(error)) => return Outcome::Gone(error),
@@ -161,23 +198,60 @@ impl Fleet {
                 Err(Failed::Host(failure)) => {
                     why = format!("{}: {}", target.label, failure.why);
                     tracing::warn!("{why}");
-                    slot.ended = Ended::HostFailed;
-                    self.lock().book.note_failure(target.address, failure);
+                    let hangs = failure.kind == FailureKind::TimedOut;
+                    slot.ended = if hangs { Ended::HostHung } else { Ended::HostFailed };
+                    if let Err(error) = self.give_up(&target, failure, slot, order, customer) {
+                        return Outcome::Gone(error);
+                    }
                     excluded.push(target.address);
                     attempts += 1;
+                    timeouts += usize::from(hangs);
                 }
             }
-            if attempts == ATTEMPTS_MAX {
+            if attempts == ATTEMPTS_MAX || timeouts == TIMEOUTS_MAX {
                 return Outcome::Nobody { why, attempts };
             }
         }
     }
 
+    /// From now on the host gets no job, until a probe finds it well.
+    fn give_up(
+        &self,
+        target: &Target,
+        failure: Failure,
+        slot: Slot,
+        order: Order,
+        customer: &mut dyn Customer,
+    ) -> io::Result<()> {
+        self.lock().book.note_failure(target.address, failure);
+        // First, so that nobody else waits for it.
+        drop(slot);
+        self.note_probe(target, order, customer)?;
+        self.troubled.notify_one();
+        Ok(())
+    }
+
+    /// With a unit to compile, where there is none yet.
+    fn note_probe(
+        &self,
+        target: &Target,
+        order: Order,
+        customer: &mut dyn Customer,
+    ) -> io::Result<()> {
+        let is_complete = |probe: &Arc<Probe>| probe.trial().is_some();
+        if !self.lock().probes.get(&target.address).is_some_and(is_complete) {
+            let probe = Probe::new(target, order, customer.trial()?);
+            self.lock().note_probe(target.address, probe);
+        }
+        Ok(())
+    }
+
     /// A host failed what this machine's own compiler then did: something is wrong with it.
     pub fn contradicted(&self, origin: Origin, why: &str) {
         let mut state = self.lock();
-        state.scheduler.failed(origin.0, Instant::now());
-        state.book.note_failure(origin.0, Failure::other(why));
+        state.scheduler.failed(origin.address, Instant::now());
+        state.book.note_failure(origin.address, Failure::other(why));
+        self.troubled.notify_one();
     }
 
     fn slot(&self, ticket: Ticket) -> Slot<'_> {
@@ -272,8 +346,15 @@ impl Fleet {
             Acquaintance::NotNow => return Err(Failed::NotNow),
             Acquaintance::ToBeMade => {}
         }
-        let met = acquaintance::meet(target, order, customer);
+        let time = order.timeout.max(MEETING_MIN);
+        let met = acquaintance::meet(target, order, Some(time), customer);
+        let is_stock = met.as_ref().is_ok_and(|met| met.kind == Kind::Distccd);
+        let trial = if is_stock { customer.trial().ok().flatten() } else { None };
         let mut state = self.lock();
+        // Should it fail one day.
+        if is_stock || !state.probes.contains_key(&target.address) {
+            state.note_probe(target.address, Probe::new(target, order, trial));
+        }
         let result = state.book.end(key, met, Instant::now());
         state.assign(Instant::now());
         self.changed.notify_all();
@@ -286,9 +367,17 @@ impl Fleet {
 }
 
 impl State {
+    fn note_probe(&mut self, address: SocketAddr, probe: Probe) {
+        let State { probes, scheduler, .. } = self;
+        if probes.len() >= HOSTS_KEPT_MAX {
+            probes.retain(|address, _| scheduler.is_out(*address));
+        }
+        probes.insert(address, Arc::new(probe));
+    }
+
     /// Gives free slots to those who wait, the oldest first.
     fn assign(&mut self, now: Instant) {
-        let State { scheduler, queue, book } = self;
+        let State { scheduler, queue, book, .. } = self;
         queue.assign(scheduler, book, now);
     }
 }

@@ -11,26 +11,29 @@
 //!   `T` only (`SLOW_SHARE`): whenever the build ends, its tail is then no longer than that.
 //! - What is left on slow hosts at the end is cut short by a second run ([`Scheduler::repeat`]).
 //!
-//! A host that failed is backed off, then tried with one compile.
+//! A host that failed gets no compile until somebody who is not waited for has found it well again
+//! ([`Scheduler::probes_due`]): no compile is the probe.
 
 mod host;
 mod speed;
 
-use host::{Access, Host, Run};
+use host::{Host, Run};
 use speed::Speed;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The first back-off after a failure; each failed trial doubles it. distcc's 60 s lose most of a
+/// The first back-off after a failure; each failed probe doubles it. distcc's 60 s lose most of a
 /// build to a daemon that was restarted.
 pub const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
-/// So far it grows where a trial costs nothing, as a refused connection does.
+/// So far it grows where a probe costs nothing, as a refused connection does.
 pub const BACK_OFF_CHEAP: Duration = Duration::from_secs(5);
-/// Where trials cost time, they may cost one part in this many of the time of the host.
+/// Where probes cost time, they may cost one part in this many of the time of the host.
 pub const BACK_OFF_RATIO: u32 = 20;
 /// It grows no further than this, so that a host that hangs is tried once a minute.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// Except where probes say that all is well, and compiles then wait in vain.
+pub const BACK_OFF_RELAPSE_MAX: Duration = Duration::from_secs(3600);
 /// Addresses that are remembered; those of a cluster come and go while the daemon lives.
 pub const HOSTS_KEPT_MAX: usize = 4_096;
 /// Up to this ratio of their times two hosts count as equally fast: estimates are no better.
@@ -67,9 +70,9 @@ pub enum Verdict {
         /// Stands for this run.
         ticket: Ticket,
     },
-    /// Ask again after a release, or at this time if none comes before.
+    /// Ask again after a release or a probe, or at this time if none comes before.
     Wait {
-        /// `None`: a release comes first.
+        /// `None`: one of them comes first.
         until: Option<Instant>,
     },
     /// No candidate is to be used now: compile here.
@@ -87,6 +90,8 @@ pub enum Ended {
     Completed,
     /// The host or the wire is to blame.
     HostFailed,
+    /// The host was waited for in vain.
+    HostHung,
     /// Nothing was learned of the host: the client left, another run was faster, or the unit is
     /// to blame.
     Cancelled,
@@ -103,7 +108,7 @@ pub struct HostReport {
     pub completed: u64,
     /// Compiles that it failed.
     pub failed: u64,
-    /// How long it will not be used yet.
+    /// It is not used until a probe finds it well, and not probed for this long.
     pub backing_off_for: Option<Duration>,
     /// Bytes of text per second; `None` as long as nothing is known.
     pub speed: Option<f64>,
@@ -143,11 +148,14 @@ impl Scheduler {
         waiting: usize,
         now: Instant,
     ) -> Verdict {
+        for candidate in candidates {
+            self.want(candidate.address);
+        }
         let offers = self.offers(candidates, cost, excluded, now);
         let Some(chosen) = best_free(&offers) else {
             return match offers.is_empty() {
                 true => Verdict::Nobody,
-                false => Verdict::Wait { until: self.back_off_end(candidates, excluded, now) },
+                false => Verdict::Wait { until: None },
             };
         };
         if let Some(until) = self.better_to_wait(&offers, chosen, waiting, now) {
@@ -169,11 +177,12 @@ impl Scheduler {
         let took = now.saturating_duration_since(run.started);
         match ended {
             Ended::Completed => {
-                host.succeeded();
+                host.succeeded(now);
                 host.speed.learn(run.cost, took, now);
                 self.typical.learn(run.cost, took, now);
             }
-            Ended::HostFailed => host.failed(run.started, now),
+            Ended::HostFailed => host.failed(run.started, false, now),
+            Ended::HostHung => host.failed(run.started, true, now),
             // It would have taken longer than expected, nobody knows how much.
             Ended::Cancelled if expected.is_some_and(|expected| took.as_secs_f64() > expected) => {
                 host.speed.learn(run.cost, took, now);
@@ -185,7 +194,7 @@ impl Scheduler {
     /// What an address did turns out to be wrong after its slot was given back.
     pub fn failed(&mut self, address: SocketAddr, now: Instant) {
         if let Some(host) = self.hosts.get_mut(&address) {
-            host.failed(now, now);
+            host.failed(now, false, now);
         }
     }
 
@@ -236,9 +245,44 @@ impl Scheduler {
     }
 
     /// Whether an address is not to be used now because it failed.
-    pub fn is_backed_off(&self, address: SocketAddr, now: Instant) -> bool {
-        let host = self.hosts.get(&address);
-        host.is_some_and(|host| host.backing_off_until(now).is_some())
+    pub fn is_out(&self, address: SocketAddr) -> bool {
+        self.hosts.get(&address).is_some_and(Host::is_out)
+    }
+
+    /// A compile would use this address; a host that nobody wants is not probed. Whether that is news.
+    pub fn want(&mut self, address: SocketAddr) -> bool {
+        self.hosts.get_mut(&address).is_some_and(Host::want)
+    }
+
+    /// Whether a run is lost, as its host hangs: to be asked for now and then.
+    pub fn is_lost(&self, ticket: Ticket) -> bool {
+        let host = self.running.get(&ticket).and_then(|address| self.hosts.get(address));
+        host.is_some_and(|host| host.is_lost(ticket))
+    }
+
+    /// The hosts that are to be probed now, at most so many; [`Scheduler::probed`] is due for each.
+    pub fn probes_due(&mut self, count_max: usize, now: Instant) -> Vec<SocketAddr> {
+        let due = |host: &Host| host.probe_due().is_some_and(|due| due <= now);
+        let due: Vec<_> =
+            self.hosts.iter_mut().filter(|(_, host)| due(host)).take(count_max).collect();
+        due.into_iter()
+            .map(|(address, host)| {
+                host.begin_probe();
+                *address
+            })
+            .collect()
+    }
+
+    /// When the next one is due.
+    pub fn next_probe(&self) -> Option<Instant> {
+        self.hosts.values().filter_map(Host::probe_due).min()
+    }
+
+    /// What a probe found that began then.
+    pub fn probed(&mut self, address: SocketAddr, started: Instant, is_well: bool, now: Instant) {
+        if let Some(host) = self.hosts.get_mut(&address) {
+            host.end_probe(started, is_well, now);
+        }
     }
 
     /// Every address that was used, in order.
@@ -251,7 +295,7 @@ impl Scheduler {
                 in_flight: host.in_flight(),
                 completed: host.completed,
                 failed: host.failed,
-                backing_off_for: host.backing_off_until(now).map(|until| until - now),
+                backing_off_for: host.backing_off_for(now),
                 speed: host.speed_now(&self.typical, now),
             })
             .collect();
@@ -281,7 +325,7 @@ impl Scheduler {
         }
     }
 
-    /// The candidates that are not excluded, backed off or on trial, in list order.
+    /// The candidates that are not excluded and not out, in list order.
     fn offers(
         &self,
         candidates: &[Candidate],
@@ -293,12 +337,10 @@ impl Scheduler {
         let mut offers = Vec::with_capacity(candidates.len());
         for (index, Candidate { address, slots }) in candidates.iter().enumerate() {
             let host = self.hosts.get(address).unwrap_or(&unknown);
-            let free = match host.access(now) {
-                _ if excluded.contains(address) || *slots == 0 => continue,
-                Access::BackedOff | Access::OnTrial => continue,
-                Access::Trial => true,
-                Access::Open => host.in_flight() < *slots,
-            };
+            if excluded.contains(address) || *slots == 0 || host.is_out() {
+                continue;
+            }
+            let free = host.in_flight() < *slots;
             let seconds = host.seconds(cost, &self.typical, now).unwrap_or(1.0);
             let in_flight = host.in_flight();
             offers.push(Offer { index, address: *address, in_flight, free, seconds });
@@ -338,18 +380,6 @@ impl Scheduler {
     fn busy_for(&self, now: Instant) -> f64 {
         let busy = self.busy_since.map(|since| now.saturating_duration_since(since));
         busy.unwrap_or_default().as_secs_f64()
-    }
-
-    /// When the first of the backed-off candidates may be tried.
-    fn back_off_end(
-        &self,
-        candidates: &[Candidate],
-        excluded: &[SocketAddr],
-        now: Instant,
-    ) -> Option<Instant> {
-        let usable = candidates.iter().map(|candidate| candidate.address);
-        let usable = usable.filter(|address| !excluded.contains(address));
-        usable.filter_map(|address| self.hosts.get(&address)?.backing_off_until(now)).min()
     }
 }
 

@@ -371,3 +371,75 @@ fn what_prints_is_sent_once_while_it_prints() {
     });
     assert!(host.running_most() <= 1);
 }
+
+/// A time-out is paid once. What looks after the host from then on is no compile.
+#[test]
+fn a_host_that_hangs_is_paid_for_once() {
+    let host = FakeHost::unreading(Exchange::hang);
+    let (project, cache) = (Project::new(&[]), cache(&host.host(4)));
+    let mut compiled = 0;
+    let mut compile = || {
+        let name = format!("{compiled}.c");
+        project.write(&name, format!("int x{compiled};\n"));
+        cache.compile(&project, format!("gcc -c {name}").as_str()).success();
+        compiled += 1;
+    };
+    (0..3).for_each(|_| compile());
+    // It is probed after a second, if somebody wants it, and hangs again.
+    wait_until("it is probed", Duration::from_secs(60), || {
+        compile();
+        host.jobs() > 1
+    });
+    (0..3).for_each(|_| compile());
+    let stats = cache.stats();
+    assert_eq!(
+        (stats.get("remote_compile"), stats.get("remote_failed")),
+        (0, 1),
+        "{}",
+        log(&cache)
+    );
+    assert_eq!(stats.get("local_compile"), compiled);
+    assert_eq!(stats.0["hosts"][0]["failed"], 1, "{}", stats.0["hosts"]);
+}
+
+#[test]
+fn a_host_that_is_well_again_is_used() {
+    let failed = std::sync::atomic::AtomicBool::new(false);
+    let host = FakeHost::distccd(move |exchange| {
+        if failed.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            exchange.answer();
+        }
+    });
+    let (project, cache) = (Project::new(&[]), cache(&host.host(4)));
+    let mut number = 0;
+    wait_until("it compiles again", Duration::from_secs(60), || {
+        number += 1;
+        let name = format!("{number}.c");
+        project.write(&name, format!("int x{number};\n"));
+        cache.compile(&project, format!("gcc -c {name}").as_str()).success();
+        cache.stats().get("remote_compile") == 1
+    });
+    assert_eq!((cache.stats().get("remote_failed"), host.jobs()), (1, 2), "{}", log(&cache));
+}
+
+/// A stock distccd cannot say which compiler it has. What came of it counts only when a later trial says
+/// that it still has the same.
+#[test]
+fn a_distccd_that_is_upgraded_amid_a_job() {
+    let call = "gcc -O2 -c a.c -o a.o";
+    let project = project();
+    project.plain(call).success();
+    let right = project.read("a.o");
+    let host = FakeHost::distccd(|exchange| {
+        exchange.upgrade();
+        exchange.answer();
+    });
+    let cache = cache(&host.host(2)).with("RCACHE_REMOTE_TIMEOUT", "60s");
+    for _ in 0..2 {
+        project.remove("a.o");
+        cache.compile(&project, call).success();
+        assert!(project.read("a.o") == right, "{}", log(&cache));
+    }
+    assert_eq!((cache.stats().get("remote_compile"), host.jobs()), (0, 1));
+    assert!(log(&cache).contains("its compiler was changed while it compiled"), "{}", log(&cache));
+}

@@ -20,8 +20,8 @@ fn more_requests_than_slots_wait_their_turn() {
         assert!(reply.status == 0 && reply.output.starts_with(b"\x7fELF"), "{reply:?}");
     }
     worker.wait_for("running", 0);
-    assert_eq!(worker.job_folders().len(), 0);
     assert_eq!(worker.ended("ok"), 6);
+    assert_eq!(worker.job_folders().len(), 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ const MEETING: Patience =
     Patience { whole: Duration::from_secs(20), silence: Some(limits::SILENCE_MAX) };
 
 /// A trial job for a stock distccd may wait behind other jobs.
-const TRIAL: Patience = Patience { whole: Duration::from_secs(20), silence: None };
+pub(super) const TRIAL: Patience = Patience { whole: Duration::from_secs(20), silence: None };
 
 /// A host that had the same compiler is asked again after this long.
 const SAME_FOR: Duration = Duration::from_secs(600);
@@ -62,6 +62,8 @@ impl Kind {
 /// What was found out about a host and a compiler.
 pub(super) struct Met {
     pub kind: Kind,
+    /// Before it was asked, or tried out.
+    pub started: Instant,
     pub round_trip: Duration,
     /// Or in what the compilers differ.
     pub same: Result<(), String>,
@@ -76,8 +78,16 @@ pub(super) struct Book {
 
 enum Entry {
     Asking,
-    Same { kind: Kind, since: Instant },
-    Other { why: String, since: Instant },
+    /// `tried`: when the last trial that showed it began.
+    Same {
+        kind: Kind,
+        since: Instant,
+        tried: Instant,
+    },
+    Other {
+        why: String,
+        since: Instant,
+    },
 }
 
 /// What is known of a host, whatever the compiler.
@@ -116,7 +126,7 @@ impl Book {
     /// Whoever gets [`Acquaintance::ToBeMade`] asks the host, and must call [`Book::end`].
     pub(super) fn begin(&mut self, key: &(SocketAddr, String), now: Instant) -> Acquaintance {
         match self.compilers.get(key) {
-            Some(Entry::Same { kind, since }) if now < *since + SAME_FOR => {
+            Some(Entry::Same { kind, since, .. }) if now < *since + SAME_FOR => {
                 return Acquaintance::Same(kind.clone());
             }
             Some(Entry::Other { since, .. }) if now < *since + OTHER_FOR => {
@@ -148,10 +158,10 @@ impl Book {
         let host = self.hosts.entry(key.0).or_default();
         host.kind = Some(met.kind.clone());
         host.round_trip = Some(met.round_trip);
-        host.last_failure = None;
         match met.same {
             Ok(()) => {
-                self.compilers.insert(key, Entry::Same { kind: met.kind.clone(), since: now });
+                let (kind, tried) = (met.kind.clone(), met.started);
+                self.compilers.insert(key, Entry::Same { kind, since: now, tried });
                 Ok(met.kind)
             }
             Err(why) => {
@@ -159,6 +169,21 @@ impl Book {
                 self.compilers.insert(key, Entry::Other { why, since: now });
                 Err(Failed::NotNow)
             }
+        }
+    }
+
+    /// When the last trial began that showed the same compiler.
+    pub(super) fn tried(&self, key: &(SocketAddr, String)) -> Option<Instant> {
+        match self.compilers.get(key) {
+            Some(Entry::Same { tried, .. }) => Some(*tried),
+            _ => None,
+        }
+    }
+
+    /// One that began then showed it again.
+    pub(super) fn note_tried(&mut self, key: &(SocketAddr, String), at: Instant) {
+        if let Some(Entry::Same { tried, .. }) = self.compilers.get_mut(key) {
+            *tried = at.max(*tried);
         }
     }
 
@@ -214,26 +239,32 @@ impl Book {
 }
 
 /// Asks a host which compiler it has; one that does not understand the question is a stock distccd,
-/// and is tried out.
+/// and is tried out. Each of the two takes at most `time`, where that is given.
 pub(super) fn meet(
     target: &Target,
     order: Order,
+    time: Option<Duration>,
     customer: &mut dyn Customer,
 ) -> Result<Met, Failed> {
+    let within = |patience: Patience| Patience {
+        whole: time.map_or(patience.whole, |time| time.min(patience.whole)),
+        ..patience
+    };
     let question = request::encode_identify(order.identify);
     let asked = Instant::now();
-    let answer = call::call(target.address, &question, MEETING, customer, |stream| {
+    let answer = call::call(target.address, &question, within(MEETING), customer, |stream| {
         response::read_identity(stream)
     });
     let round_trip = asked.elapsed();
     match answer {
         Ok(Identity { worker, compiler, .. }) => {
             let same = compiler.and_then(|theirs| compare(order.compiler, &theirs));
-            Ok(Met { kind: Kind::Worker(worker), round_trip, same })
+            Ok(Met { kind: Kind::Worker(worker), started: asked, round_trip, same })
         }
         Err(CallError::Closed) => {
-            let same = try_out(target, customer)?;
-            Ok(Met { kind: Kind::Distccd, round_trip, same })
+            let started = Instant::now();
+            let same = try_out(target, within(TRIAL), customer)?;
+            Ok(Met { kind: Kind::Distccd, started, round_trip, same })
         }
         Err(error) => Err(error.into()),
     }
@@ -261,13 +292,17 @@ fn compare(ours: &CompilerIdentity, theirs: &CompilerIdentity) -> Result<(), Str
     }
 }
 
-fn try_out(target: &Target, customer: &mut dyn Customer) -> Result<Result<(), String>, Failed> {
+pub(super) fn try_out(
+    target: &Target,
+    patience: Patience,
+    customer: &mut dyn Customer,
+) -> Result<Result<(), String>, Failed> {
     let Some(trial) = customer.trial().map_err(Failed::Gone)? else {
         return Ok(Err("there is no way to tell whether its compiler is the same".to_owned()));
     };
     let dialect = Kind::Distccd.dialect(target.lzo);
     let (bytes, checksum) = request::encode(dialect, &trial.job, "");
-    let reply = call::call(target.address, &bytes, TRIAL, customer, |stream| {
+    let reply = call::call(target.address, &bytes, patience, customer, |stream| {
         response::read(stream, dialect, &checksum)
     });
     match reply {

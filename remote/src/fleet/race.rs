@@ -1,7 +1,7 @@
 //! One job on one host; near the end of a build, on a second one as well where the first is late.
 
 use super::acquaintance::Kind;
-use super::{Failed, Failure, Fleet, HERE, Order, Origin, Slot, Target};
+use super::{Failed, Failure, FailureKind, Fleet, HERE, Order, Origin, Slot, Target};
 use crate::Reply;
 use crate::call::{self, CallError, Patience};
 use crate::customer::{Customer, Trial};
@@ -21,7 +21,7 @@ const LOOK_UP: Duration = Duration::from_millis(400);
 const DAEMON_CODES: std::ops::RangeInclusive<i32> = 100..=120;
 
 /// A job as one host gets it.
-struct Sending {
+pub(super) struct Sending {
     address: SocketAddr,
     dialect: Dialect,
     bytes: Vec<u8>,
@@ -30,7 +30,7 @@ struct Sending {
 }
 
 impl Sending {
-    fn new(target: &Target, kind: &Kind, order: Order) -> Sending {
+    pub(super) fn new(target: &Target, kind: &Kind, order: Order) -> Sending {
         let dialect = kind.dialect(target.lzo);
         let silence = (dialect == Dialect::Native).then_some(limits::SILENCE_MAX);
         let patience = Patience { whole: order.timeout, silence };
@@ -38,7 +38,11 @@ impl Sending {
         Sending { address: target.address, dialect, bytes, checksum, patience }
     }
 
-    fn send(&self, customer: &mut dyn Customer) -> Result<Reply, CallError> {
+    pub(super) fn with_patience(self, patience: Patience) -> Sending {
+        Sending { patience, ..self }
+    }
+
+    pub(super) fn send(&self, customer: &mut dyn Customer) -> Result<Reply, CallError> {
         call::call(self.address, &self.bytes, self.patience, customer, |stream| {
             response::read(stream, self.dialect, &self.checksum)
         })
@@ -57,6 +61,17 @@ impl Sending {
             return Err(Failed::Host(Failure::other("it sent an object that is not whole")));
         }
         Ok(reply)
+    }
+}
+
+fn origin(address: SocketAddr, dialect: Dialect) -> Origin {
+    Origin { address, dialect, arrived: Instant::now() }
+}
+
+fn ended(failure: &Failure) -> Ended {
+    match failure.kind {
+        FailureKind::TimedOut => Ended::HostHung,
+        FailureKind::Untrusted | FailureKind::Other => Ended::HostFailed,
     }
 }
 
@@ -89,20 +104,33 @@ pub(super) fn run<'f>(
     customer: &mut dyn Customer,
 ) -> Result<(Reply, Origin), Failed> {
     let sending = Sending::new(target, &kind, order);
-    let mut race = Race { fleet, order, slot, customer, rival: None, won: None, may_repeat: true };
+    let mut race = Race {
+        fleet,
+        order,
+        slot,
+        customer,
+        rival: None,
+        won: None,
+        may_repeat: true,
+        is_lost: false,
+    };
     let answer = sending.send(&mut race);
-    let Race { slot, customer, rival, won, .. } = race;
+    let Race { slot, customer, rival, won, is_lost, .. } = race;
     if let Some(won) = won {
         return Ok(won);
     }
     let answer = match answer {
+        _ if is_lost => {
+            let why = "it hangs with other compiles, and with this one".to_owned();
+            Err(Failed::Host(Failure { kind: FailureKind::TimedOut, why }))
+        }
         Ok(reply) => sending.check(reply, customer),
         Err(error) => Err(Failed::from(error)),
     };
     match (answer, rival) {
         (Ok(reply), _) => {
             slot.ended = Ended::Completed;
-            Ok((reply, Origin(target.address)))
+            Ok((reply, origin(target.address, sending.dialect)))
         }
         // The second run may still save the job.
         (Err(Failed::Host(failure)), Some(mut rival)) => {
@@ -110,11 +138,15 @@ pub(super) fn run<'f>(
             if second.is_ok() {
                 tracing::warn!("{}: {}", target.label, failure.why);
                 fleet.lock().book.note_failure(target.address, failure.clone());
-                slot.ended = Ended::HostFailed;
+                slot.ended = ended(&failure);
+                fleet.note_probe(target, order, customer).map_err(Failed::Gone)?;
+                fleet.troubled.notify_one();
             }
             match second {
                 Err(Failed::Host(_) | Failed::Refused(_)) => Err(Failed::Host(failure)),
-                other => other.map(|reply| (reply, Origin(rival.sending.address))),
+                other => {
+                    other.map(|reply| (reply, origin(rival.sending.address, rival.sending.dialect)))
+                }
             }
         }
         (Err(failed), _) => Err(failed),
@@ -130,12 +162,18 @@ struct Race<'r, 'f> {
     rival: Option<Rival<'f>>,
     won: Option<(Reply, Origin)>,
     may_repeat: bool,
+    is_lost: bool,
 }
 
 impl Customer for Race<'_, '_> {
-    /// Fails when the second run has won, so that the first is given up.
+    /// Fails when the second run has won, or the host hangs, so that the first is given up.
     fn still_waiting(&mut self) -> io::Result<()> {
         self.customer.still_waiting()?;
+        // With a second run under way, that one may still save the job.
+        if self.rival.is_none() && self.fleet.lock().scheduler.is_lost(self.slot.ticket) {
+            self.is_lost = true;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let Some(rival) = &mut self.rival else {
             if self.may_repeat {
                 self.rival = self.repeat();
@@ -146,7 +184,8 @@ impl Customer for Race<'_, '_> {
         match rival.answers.try_recv() {
             Ok(answer) => match rival.judge(self.fleet, answer, self.customer) {
                 Ok(reply) => {
-                    self.won = Some((reply, Origin(rival.sending.address)));
+                    let Sending { address, dialect, .. } = *rival.sending;
+                    self.won = Some((reply, origin(address, dialect)));
                     Err(io::ErrorKind::Interrupted.into())
                 }
                 Err(_) => {
@@ -235,7 +274,7 @@ impl<'f> Rival<'f> {
             Ok(_) => self.slot.ended = Ended::Completed,
             Err(Failed::Host(failure)) => {
                 tracing::warn!("{}: {}", self.sending.address, failure.why);
-                self.slot.ended = Ended::HostFailed;
+                self.slot.ended = ended(failure);
                 fleet.lock().book.note_failure(self.sending.address, failure.clone());
             }
             Err(_) => {}

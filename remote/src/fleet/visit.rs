@@ -111,12 +111,16 @@ impl Fleet {
             timeout: Duration::ZERO,
         };
         let mut visitor = Visitor { trial: question.trial.clone() };
-        let met = meet(target, order, &mut visitor);
+        let met = meet(target, order, None, &mut visitor);
         let key = (target.address, question.compiler.digest.clone());
         let mut state = self.lock();
         match met {
             Ok(met) => {
                 let same = met.same.clone();
+                // If it failed before, it is time to see whether it is well.
+                if state.scheduler.want(target.address) {
+                    self.troubled.notify_one();
+                }
                 // What it says counts for the compiles that follow as well.
                 let _ = state.book.end(key, Ok(met), Instant::now());
                 Ok(same)

@@ -1,7 +1,9 @@
 //! What the scheduler knows of one address: its runs, its speed, its failures.
 
 use super::speed::Speed;
-use super::{BACK_OFF_CHEAP, BACK_OFF_FIRST, BACK_OFF_MAX, BACK_OFF_RATIO, Ticket};
+use super::{
+    BACK_OFF_CHEAP, BACK_OFF_FIRST, BACK_OFF_MAX, BACK_OFF_RATIO, BACK_OFF_RELAPSE_MAX, Ticket,
+};
 use std::time::{Duration, Instant};
 
 /// A run that is overdue is expected to go on for this share of its age: who is late stays late.
@@ -15,7 +17,11 @@ pub(super) struct Host {
     pub(super) failed: u64,
     pub(super) speed: Speed,
     pub(super) last_release: Option<Instant>,
+    /// When it last answered a compile.
+    completed_at: Option<Instant>,
     trouble: Option<Trouble>,
+    /// The back-off of a trouble that a probe ended, as long as no compile was answered since.
+    probation: Option<Duration>,
 }
 
 /// A compile that is under way.
@@ -29,19 +35,18 @@ pub(super) struct Run {
 struct Trouble {
     since: Instant,
     back_off: Duration,
+    /// It said nothing for too long.
+    hangs: bool,
+    /// A compile would have used it since.
+    wanted: bool,
+    /// A probe is under way.
+    probed: bool,
 }
 
-/// Whether a host may have another run.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// As many as it has slots.
-    Open,
-    /// Not yet.
-    BackedOff,
-    /// One, to see whether it works again.
-    Trial,
-    /// That one is under way.
-    OnTrial,
+impl Trouble {
+    fn due(&self) -> Option<Instant> {
+        (self.wanted && !self.probed).then_some(self.since + self.back_off)
+    }
 }
 
 impl Host {
@@ -59,41 +64,89 @@ impl Host {
         Some(self.runs.swap_remove(position))
     }
 
-    pub(super) fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self, now: Instant) {
         self.completed += 1;
+        self.completed_at = Some(now);
         self.trouble = None;
+        self.probation = None;
     }
 
     /// The runs of a host that dies fail together: one that started before the last failure is
     /// part of it, and tells nothing new.
-    pub(super) fn failed(&mut self, started: Instant, now: Instant) {
+    pub(super) fn failed(&mut self, started: Instant, hangs: bool, now: Instant) {
         self.failed += 1;
-        let back_off = match &self.trouble {
-            Some(trouble) if started < trouble.since => return,
-            Some(trouble) => {
-                let lost =
-                    BACK_OFF_RATIO * now.saturating_duration_since(started).min(BACK_OFF_MAX);
-                (2 * trouble.back_off).min(lost.clamp(BACK_OFF_CHEAP, BACK_OFF_MAX))
-            }
-            None => BACK_OFF_FIRST,
-        };
-        self.trouble = Some(Trouble { since: now, back_off });
+        if let Some(trouble) = &mut self.trouble
+            && started < trouble.since
+        {
+            trouble.hangs |= hangs;
+            return;
+        }
+        self.fall_ill(started, hangs, true, now);
     }
 
-    pub(super) fn access(&self, now: Instant) -> Access {
-        match &self.trouble {
-            None => Access::Open,
-            Some(trouble) if now < trouble.since + trouble.back_off => Access::BackedOff,
-            Some(trouble) if self.runs.iter().any(|run| run.started > trouble.since) => {
-                Access::OnTrial
+    fn fall_ill(&mut self, started: Instant, hangs: bool, wanted: bool, now: Instant) {
+        let took = now.saturating_duration_since(started);
+        let lost = BACK_OFF_RATIO * took.min(BACK_OFF_RELAPSE_MAX);
+        let longer = |last: Duration, most: Duration| {
+            (2 * last).min(lost.clamp(BACK_OFF_CHEAP, most)).max(BACK_OFF_FIRST)
+        };
+        let back_off = match (&self.trouble, self.probation) {
+            (Some(trouble), _) => longer(trouble.back_off, BACK_OFF_MAX),
+            // What a probe cannot see, a compile has paid for: that has its price.
+            (None, Some(last)) if lost > BACK_OFF_CHEAP => {
+                lost.clamp(last, BACK_OFF_RELAPSE_MAX.max(last))
             }
-            Some(_) => Access::Trial,
+            (None, Some(last)) => longer(last, BACK_OFF_MAX),
+            (None, None) => BACK_OFF_FIRST,
+        };
+        self.trouble = Some(Trouble { since: now, back_off, hangs, wanted, probed: false });
+    }
+
+    /// A compile would use it. Whether that is news for whoever probes.
+    pub(super) fn want(&mut self) -> bool {
+        let trouble = self.trouble.as_mut();
+        trouble.is_some_and(|trouble| !std::mem::replace(&mut trouble.wanted, true))
+    }
+
+    /// When it may be probed.
+    pub(super) fn probe_due(&self) -> Option<Instant> {
+        self.trouble.as_ref().and_then(Trouble::due)
+    }
+
+    pub(super) fn begin_probe(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.probed = true;
         }
     }
 
-    pub(super) fn backing_off_until(&self, now: Instant) -> Option<Instant> {
-        let until = self.trouble.as_ref().map(|trouble| trouble.since + trouble.back_off);
-        until.filter(|until| *until > now)
+    pub(super) fn end_probe(&mut self, started: Instant, is_well: bool, now: Instant) {
+        let Some(trouble) = &self.trouble else { return };
+        match is_well {
+            true => {
+                self.probation = Some(trouble.back_off);
+                self.trouble = None;
+            }
+            false => self.fall_ill(started, trouble.hangs, false, now),
+        }
+    }
+
+    /// It failed, and nobody knows that it is well again.
+    pub(super) fn is_out(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Whether a run is lost: another one was waited for in vain, and none was answered meanwhile.
+    pub(super) fn is_lost(&self, ticket: Ticket) -> bool {
+        let Some(run) = self.runs.iter().find(|run| run.ticket == ticket) else { return false };
+        let hangs = self.trouble.as_ref().filter(|trouble| trouble.hangs);
+        hangs.is_some_and(|trouble| run.started <= trouble.since)
+            && self.completed_at.is_none_or(|at| at < run.started)
+    }
+
+    /// How long it is not even asked.
+    pub(super) fn backing_off_for(&self, now: Instant) -> Option<Duration> {
+        let trouble = self.trouble.as_ref()?;
+        Some((trouble.since + trouble.back_off).saturating_duration_since(now))
     }
 
     pub(super) fn speed_now(&self, typical: &Speed, now: Instant) -> Option<f64> {

@@ -158,10 +158,22 @@ enum Place {
 struct Ours {
     scheduler: Scheduler,
     candidates: Vec<Candidate>,
+    nodes: Vec<Node>,
     start: Instant,
 }
 
 impl Ours {
+    /// What goes on behind the build's back: hosts that are down refuse at once.
+    fn probe(&mut self, now: Time) {
+        let at = self.start + now;
+        for address in self.scheduler.probes_due(usize::MAX, at) {
+            let host = self.candidates.iter().position(|candidate| candidate.address == address);
+            let node = host.map(|host| self.nodes[host]);
+            let is_up = node.is_some_and(|node| node.from <= now && now < node.until);
+            self.scheduler.probed(address, at, is_up, at);
+        }
+    }
+
     fn new(build: &Build) -> Ours {
         let address = |number: usize| SocketAddr::from(([127, 0, 1, number as u8], 3632));
         let candidate = |(number, node): (usize, &Node)| Candidate {
@@ -170,7 +182,8 @@ impl Ours {
         };
         let candidates = build.nodes.iter().enumerate().map(candidate).collect();
         let start = Instant::now();
-        Ours { scheduler: Scheduler::default(), candidates, start }
+        let nodes = build.nodes.clone();
+        Ours { scheduler: Scheduler::default(), candidates, nodes, start }
     }
 }
 
@@ -178,6 +191,7 @@ impl Rule for Ours {
     const IN_ORDER: bool = true;
 
     fn place(&mut self, unit: &Unit, waiting: usize, avoid: &[usize], now: Time) -> Place {
+        self.probe(now);
         let excluded: Vec<SocketAddr> =
             avoid.iter().map(|host| self.candidates[*host].address).collect();
         let now = self.start + now;

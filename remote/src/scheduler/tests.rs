@@ -111,8 +111,22 @@ fn slots_are_shared_and_each_call_has_its_own_limit() {
     assert_eq!((fixture.report(0).in_flight, fixture.report(0).completed), (2, 1));
 }
 
+impl Fixture {
+    /// Probes what is due; all of them end after `took`.
+    fn probe(&mut self, took: Duration, is_well: bool) -> usize {
+        let started = self.now;
+        let due = self.scheduler.probes_due(10, started);
+        assert_eq!(self.scheduler.probes_due(10, started), [], "each once");
+        self.wait(took);
+        for address in &due {
+            self.scheduler.probed(*address, started, is_well, self.now);
+        }
+        due.len()
+    }
+}
+
 #[test]
-fn a_failure_backs_off_and_one_trial_follows() {
+fn a_host_that_failed_gets_no_compile_before_a_probe_finds_it_well() {
     let mut fixture = Fixture::new(&[4]);
     let (_, first) = fixture.run();
     let (_, second) = fixture.run();
@@ -123,52 +137,92 @@ fn a_failure_backs_off_and_one_trial_follows() {
     fixture.wait(BACK_OFF_FIRST / 2);
     fixture.end(second, Ended::HostFailed);
     assert_eq!(fixture.report(0).backing_off_for, Some(BACK_OFF_FIRST / 2));
-    assert_eq!(fixture.pick(), Verdict::Nobody);
+    assert_eq!(fixture.probe(Duration::ZERO, true), 0, "not yet");
 
     let mut expected = BACK_OFF_FIRST;
     fixture.wait(BACK_OFF_FIRST / 2);
     for _ in 0..7 {
-        let (_, trial) = fixture.run();
         assert_eq!(fixture.pick(), Verdict::Nobody);
-        fixture.wait(10 * SECOND);
-        fixture.end(trial, Ended::HostFailed);
+        assert_eq!(fixture.probe(10 * SECOND, false), 1);
         expected = (2 * expected).min(BACK_OFF_MAX);
         assert_eq!(fixture.report(0).backing_off_for, Some(expected));
-        fixture.wait(expected - Duration::from_millis(1));
-        assert_eq!(fixture.pick(), Verdict::Nobody);
-        fixture.wait(Duration::from_millis(1));
+        fixture.wait(10 * expected);
+        assert_eq!(fixture.probe(SECOND, true), 0, "nobody wants it");
+        assert_eq!(fixture.scheduler.next_probe(), None);
     }
-    assert_eq!(expected, BACK_OFF_MAX);
-    // A trial that says nothing is followed by another one.
-    let (_, trial) = fixture.run();
-    fixture.end(trial, Ended::Cancelled);
-    let (_, trial) = fixture.run();
-    fixture.end(trial, Ended::Completed);
+    assert_eq!((expected, fixture.pick()), (BACK_OFF_MAX, Verdict::Nobody));
+    assert_eq!(fixture.probe(SECOND, true), 1);
     (0..4).for_each(|_| assert_eq!(fixture.run().0, 0));
-    assert_eq!((fixture.report(0).failed, fixture.report(0).completed), (9, 1));
+    assert_eq!((fixture.report(0).failed, fixture.report(0).completed), (2, 0));
 }
 
 #[test]
-fn cheap_trials_are_made_often() {
+fn cheap_probes_are_made_often() {
     let mut fixture = Fixture::new(&[4]);
+    let (_, ticket) = fixture.run();
+    fixture.end(ticket, Ended::HostFailed);
     let mut back_offs = Vec::new();
     for _ in 0..5 {
-        let (_, trial) = fixture.run();
-        fixture.end(trial, Ended::HostFailed);
         let back_off = fixture.report(0).backing_off_for.unwrap();
         back_offs.push(back_off.as_secs());
         fixture.wait(back_off);
+        fixture.pick();
+        assert_eq!(fixture.probe(Duration::ZERO, false), 1);
     }
     assert_eq!(back_offs, [1, 2, 4, 5, 5]);
 }
 
+/// Where small packets come through and large ones do not, every probe says that all is well.
 #[test]
-fn who_waits_for_a_full_host_looks_again_when_a_back_off_ends() {
-    let mut fixture = Fixture::new(&[1, 1]);
+fn what_probes_do_not_see_costs_a_small_share_of_the_time() {
+    let mut fixture = Fixture::new(&[4]);
+    let took = 100 * SECOND;
+    let mut lost = Duration::ZERO;
+    let start = fixture.now;
+    for round in 0..5 {
+        let (_, ticket) = fixture.run();
+        fixture.wait(took);
+        fixture.end(ticket, Ended::HostHung);
+        lost += took;
+        let back_off = fixture.report(0).backing_off_for.unwrap();
+        assert_eq!(back_off > 10 * took, round > 0, "{back_off:?}");
+        fixture.wait(back_off);
+        assert_eq!(fixture.probe(SECOND, true), 1);
+    }
+    assert!(10 * lost < fixture.now - start);
+    // A compile that is answered ends all that.
+    let (_, ticket) = fixture.run();
+    fixture.end(ticket, Ended::Completed);
+    let (_, ticket) = fixture.run();
+    fixture.end(ticket, Ended::HostFailed);
+    assert_eq!(fixture.report(0).backing_off_for, Some(BACK_OFF_FIRST));
+}
+
+#[test]
+fn all_runs_of_a_host_that_hangs_are_lost_at_once() {
+    let mut fixture = Fixture::new(&[4, 4]);
+    fixture.candidates.truncate(1);
     let (_, first) = fixture.run();
-    fixture.run();
-    fixture.end(first, Ended::HostFailed);
-    assert_eq!(fixture.pick(), Verdict::Wait { until: Some(fixture.now + BACK_OFF_FIRST) });
+    fixture.wait(SECOND);
+    let (_, second) = fixture.run();
+    fixture.wait(7 * SECOND);
+    assert!(!fixture.scheduler.is_lost(second));
+    fixture.end(first, Ended::HostHung);
+    assert!(fixture.scheduler.is_lost(second));
+    fixture.end(second, Ended::HostHung);
+    assert_eq!(fixture.report(0).backing_off_for, Some(BACK_OFF_FIRST));
+
+    // A host that answers others meanwhile is slow with one of them, and does not hang.
+    let mut fixture = Fixture::new(&[4]);
+    let (_, slow) = fixture.run();
+    let (_, running) = fixture.run();
+    fixture.wait(SECOND);
+    let (_, quick) = fixture.run();
+    fixture.end(quick, Ended::Completed);
+    fixture.end(slow, Ended::HostHung);
+    assert!(!fixture.scheduler.is_lost(running));
+    fixture.end(running, Ended::Completed);
+    assert_eq!(fixture.report(0).backing_off_for, None);
 }
 
 #[test]
@@ -355,6 +409,7 @@ proptest! {
                 }
                 _ if running.is_empty() => {}
                 kind => {
+                    fixture.probe(Duration::ZERO, which % 2 == 0);
                     let endings = [Ended::Completed, Ended::HostFailed, Ended::Cancelled];
                     fixture.end(running.swap_remove(at).1, endings[usize::from(kind) - 5]);
                 }

@@ -121,6 +121,7 @@ pub fn run(mode: Mode, socket: Option<PathBuf>) -> io::Result<()> {
     tracing::info!("listening on {}", daemon.socket.display());
     signals::obey(&daemon);
     accept(&daemon, listener);
+    look_after_hosts(&daemon)?;
     announce(mode);
     bookkeeping::run(&daemon, own_socket);
     end(&daemon);
@@ -330,4 +331,12 @@ fn end(daemon: &Daemon) {
     bookkeeping::flush(daemon);
     // The stores note that they were closed in order, and need no walk at the next start.
     daemon.caches.close();
+}
+
+/// Hosts that failed are probed behind the builds' backs.
+fn look_after_hosts(daemon: &Arc<Daemon>) -> io::Result<()> {
+    let daemon = Arc::clone(daemon);
+    let prober = std::thread::Builder::new().name("prober".to_owned());
+    prober.spawn(move || daemon.fleet.look_after_hosts())?;
+    Ok(())
 }
