@@ -69,8 +69,10 @@ pub fn access_after(
         }
     };
     let mode = stat.st_mode & 0o7777;
+    // What takes the file's place leaves its other names alone, as the compiler does.
+    let is_single = stat.st_nlink == 1 || manner == Manner::Anew;
     let is_ordinary = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && stat.st_nlink == 1
+        && is_single
         && mode & !0o777 == 0
         && mode & 0o200 != 0
         && stat.st_uid == rustix::process::geteuid().as_raw();
@@ -310,7 +312,9 @@ mod tests {
         symlink(at("real"), at("link")).unwrap();
         assert!(!is_replaceable(&here, Path::new("link")));
         fs::hard_link(at("real"), at("hard")).unwrap();
-        assert!(!is_replaceable(&here, Path::new("hard")));
+        // A new file leaves the other name alone; written into, both would change.
+        assert!(is_replaceable(&here, Path::new("hard")));
+        assert_eq!(access_after(&here, Path::new("hard"), UMASK, Manner::Within), None);
         fs::write(at("odd"), "").unwrap();
         fs::set_permissions(at("odd"), fs::Permissions::from_mode(0o400)).unwrap();
         assert!(!is_replaceable(&here, Path::new("odd")));

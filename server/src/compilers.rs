@@ -535,14 +535,36 @@ fn names_itself(banner: &Banner, driver: &Path, files: &[PathBuf], asker: &Asker
 /// programs themselves runs for that.
 fn libraries(programs: &[PathBuf], asker: &mut Asker) -> Result<Vec<PathBuf>, Unidentified> {
     let mut libraries = Vec::new();
+    let preload = asker.environment.get("LD_PRELOAD").map(counting_preloads);
     for program in programs {
         let Ok(head) = head(asker.here, program) else { continue };
         let Some(interpreter) = compiler::interpreter(&head) else { continue };
         let arguments = vec![b"--list".to_vec(), program.as_os_str().as_bytes().to_vec()];
-        let probed = asker.prober.probe(probe_run(&interpreter, arguments))?;
+        let mut run = probe_run(&interpreter, arguments);
+        run.environment.extend(preload.iter().cloned());
+        let probed = asker.prober.probe(run)?;
         libraries.extend(compiler::listed_libraries(&probed.stdout));
     }
     Ok(libraries)
+}
+
+/// Preloaded libraries under which a compiler makes what it makes without: they change who a file belongs
+/// to, how output is buffered, whether it is flushed to the disk, and what goes over the network.
+const HARMLESS_PRELOADS: [&str; 5] =
+    ["libfakeroot", "libstdbuf", "libeatmydata", "libproxychains", "libtorsocks"];
+
+/// LD_PRELOAD without those, as a variable of a probe.
+fn counting_preloads(value: &OsStr) -> Vec<u8> {
+    let names = value.as_bytes().split(|byte| b": ".contains(byte));
+    let counts = |name: &&[u8]| {
+        let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        !HARMLESS_PRELOADS.iter().any(|harmless| {
+            let rest = file.strip_prefix(harmless.as_bytes());
+            rest.is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_alphanumeric))
+        })
+    };
+    let names: Vec<&[u8]> = names.filter(counts).collect();
+    [b"LD_PRELOAD=".to_vec(), names.join(&b':')].concat()
 }
 
 fn probe_run(program: &Path, arguments: Vec<Vec<u8>>) -> Run {

@@ -297,3 +297,49 @@ fn files_beside_the_object_by_options_of_their_own() {
         );
     }
 }
+
+#[test]
+fn colours_count_where_something_is_printed() {
+    let warns = "int f(void) { int unused; return 1; }\n";
+    for compiler in ["gcc", "clang"].into_iter().filter(|name| have(name)) {
+        let project =
+            Project::new(&[("a.c", UNIT), ("a.h", "#define LOCAL 1\n"), ("warns.c", warns)]);
+        let cache = Cache::new();
+        for (source, ending) in [("a.c", "direct_cache_hit"), ("warns.c", "cache_miss")] {
+            let line = |colour: &str| format!("{compiler} -g -O2 -Wall {colour} -c {source}");
+            check(&project, &cache, line(""));
+            for colour in ["-fdiagnostics-color=always", "-fdiagnostics-color=never"] {
+                assert_eq!(check(&project, &cache, line(colour)), ending, "{compiler} {colour}");
+                assert_eq!(check(&project, &cache, line(colour)), "direct_cache_hit");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_check_of_the_syntax_is_the_same_with_and_without_a_phase() {
+    for compiler in ["gcc", "clang"].into_iter().filter(|name| have(name)) {
+        let (project, cache) = (project(), Cache::new());
+        check(&project, &cache, format!("{compiler} -fsyntax-only -Wall a.c"));
+        for phase in ["-c", "-S"] {
+            let line = format!("{compiler} -fsyntax-only {phase} -Wall a.c");
+            assert_eq!(check(&project, &cache, line.as_str()), "direct_cache_hit", "{line}");
+        }
+    }
+}
+
+#[test]
+fn preloaded_libraries_that_change_no_result() {
+    const LIBRARY: &str = "/usr/libexec/coreutils/libstdbuf.so";
+    if !std::path::Path::new(LIBRARY).exists() || !have("gcc") {
+        return skip("a preloaded library", "stdbuf's is not installed");
+    }
+    let (project, cache) = (project(), Cache::new());
+    check(&project, &cache, "gcc -c a.c");
+    let call = Call::from("gcc -c a.c").env("LD_PRELOAD", LIBRARY).env("_STDBUF_O", "L");
+    assert_eq!(check(&project, &cache, &call), "direct_cache_hit");
+    // Any other one is a part of the compiler.
+    project.plain("gcc -shared -fPIC a.c -o other.so").success();
+    let call = Call::from("gcc -c a.c").env("LD_PRELOAD", project.path("other.so"));
+    assert_eq!(check(&project, &cache, &call), "cache_miss");
+}

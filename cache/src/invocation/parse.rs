@@ -292,6 +292,8 @@ impl<'a> Call<'a> {
                 return (Role::Key, KeyPart::Nothing);
             }
             Effect::Neutral => return (Role::Neutral, KeyPart::Nothing),
+            // It counts where something was printed, with all that shapes the look of that.
+            Effect::Colour if is_colour_alone(word) => return (Role::Colour, KeyPart::Nothing),
             Effect::Target | Effect::Arch => Role::Target,
             Effect::Search => Role::Search,
             Effect::Macro => Role::Macro,
@@ -428,6 +430,19 @@ impl<'a> Call<'a> {
         }
         (Role::Dependency, key)
     }
+}
+
+/// Whether an option for diagnostics is about their colour and nothing else.
+fn is_colour_alone(word: &OsStr) -> bool {
+    let word = word.as_bytes();
+    let names: [&[u8]; 5] = [
+        b"-fdiagnostics-color",
+        b"-fno-diagnostics-color",
+        b"-fcolor-diagnostics",
+        b"-fno-color-diagnostics",
+        b"-fansi-escape-codes",
+    ];
+    names.iter().any(|name| word.starts_with(name))
 }
 
 /// Whether a plugin's argument may name a file.

@@ -131,7 +131,7 @@ impl<'c> Unit<'c> {
         let mut identity = identity(&compiler, call, config, &mut asker)?;
         let command = command_behind(daemon, call, &invocation, &compiler, &mut asker)?;
         identity.extend(command.iter().flat_map(|command| command.0));
-        let look = look(call);
+        let look = look(call, &invocation);
         if invocation.records_command_line {
             identity.extend(besides::recorded(call, &compiler, look).0);
         }
@@ -693,7 +693,7 @@ fn definitions_in(word: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Everything that shapes how diagnostics look.
-fn look(call: &Call) -> Digest {
+fn look(call: &Call, invocation: &Invocation) -> Digest {
     let mut hasher = KeyHasher::new("rcache look of diagnostics 1");
     hasher.field("terminal", &[u8::from(call.terminal.stderr)]);
     hasher.field("columns", &call.terminal.columns.to_le_bytes());
@@ -703,6 +703,10 @@ fn look(call: &Call) -> Digest {
             hasher.field("variable", name.as_bytes());
             hasher.field("value", value.as_bytes());
         }
+    }
+    let colours = invocation.arguments.iter().filter(|argument| argument.role == Role::Colour);
+    for word in colours.flat_map(|argument| &argument.words) {
+        hasher.field("colour", word.as_bytes());
     }
     hasher.finish()
 }

@@ -40,6 +40,9 @@ impl Call<'_> {
         if discards_output && depfile.as_ref().is_some_and(|depfile| depfile.target_is_output) {
             return Err(Uncacheable::new(Counter::BadCompilerArguments, "-MD -o /dev/null"));
         }
+        if phase == Phase::SyntaxOnly {
+            self.forget_other_phases();
+        }
         self.count_names(depfile.as_ref(), language, discards_output);
         let debug_info =
             self.debug.last_is_on || self.debug.detail || self.debug.split || self.debug.assembler;
@@ -257,6 +260,15 @@ impl Call<'_> {
         self.arguments.retain(|argument| argument.role != Role::Dependency);
         self.rewritten = true;
         Ok(None)
+    }
+
+    /// Nothing is written, whatever `-c` and `-S` say.
+    fn forget_other_phases(&mut self) {
+        for argument in &mut self.arguments {
+            if argument.words[0] == "-c" || argument.words[0] == "-S" {
+                argument.key = KeyPart::Nothing;
+            }
+        }
     }
 
     /// Makes names count where an output holds them.
