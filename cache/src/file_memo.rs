@@ -8,18 +8,21 @@
 //! - [`SETTLE`] also covers stores through `mmap`: they touch the times only when a clean page is
 //!   first written, and Linux cleans a dirty page after 30 s, looking every 5 s
 //!   (`vm.dirty_expire_centisecs`, `vm.dirty_writeback_centisecs`).
-//! - tmpfs and ramfs never write back, so that such stores leave no trace at all: there the content
-//!   is read each time, unless it is a program's (see [`PROGRAM_BYTES_MIN`]).
+//! - tmpfs and ramfs never write back, so that such stores leave no trace at all: there a digest is
+//!   remembered for as long as nobody has opened the file ([`Watches`]). Where that cannot be known,
+//!   the content is read each time, unless it is a program's (see [`PROGRAM_BYTES_MIN`]).
 //! - On network and unknown file systems another machine's write shows late in `stat`, but not in
 //!   `open`; there the content is always read.
 
 mod folders;
 mod private;
 mod systems;
+mod watches;
 
 pub use self::folders::Folders;
 pub use self::private::{PrivatePaths, is_refusal, is_spelled_privately};
 pub use self::systems::System;
+pub use self::watches::Watches;
 use crate::hasher::Digest;
 use crate::scan::{self, Scan};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -258,6 +261,8 @@ pub struct FileMemo {
     absences: RwLock<HashMap<(u64, u64, Digest), Stamp>>,
     /// Files whose stamps another clock made: the stamp, and when it was first seen.
     seen: Mutex<HashMap<(u64, u64), (Stamp, Instant)>>,
+    /// Who opens files in memory.
+    watches: Option<Watches>,
 }
 
 impl Default for FileMemo {
@@ -274,7 +279,25 @@ impl FileMemo {
             scans: RwLock::default(),
             absences: RwLock::default(),
             seen: Mutex::default(),
+            watches: None,
         }
+    }
+
+    /// An empty memory that also remembers files in memory, for as long as they are watched.
+    pub fn watching(watches: Option<Watches>) -> FileMemo {
+        FileMemo { watches, ..FileMemo::new() }
+    }
+
+    /// Forgets the files in memory that somebody has opened. To be called whenever a call begins to
+    /// look at files, and when a program has run meanwhile.
+    pub fn refresh(&self) {
+        if let Some(watches) = &self.watches {
+            watches.refresh(|id| self.forget(id));
+        }
+    }
+
+    fn forget(&self, id: (u64, u64)) {
+        self.files.write().unwrap_or_else(|poison| poison.into_inner()).remove(&id);
     }
 
     /// The content of a regular file. An error where it is none or cannot be read.
@@ -409,6 +432,9 @@ impl FileMemo {
         }
         let stamp = Stamp::of(&stat);
         let system = system_of(&file);
+        let id = (stamp.device, stamp.inode);
+        let watches = self.watches.as_ref().filter(|_| system == System::Memory);
+        let watch = watches.and_then(|watches| Some((watches, watches.watch(&file, id)?)));
         let (digest, script, bytes) = if stamp.size <= WHOLE_BYTES_MAX {
             let bytes = read_whole(&file, stamp.size as usize)?;
             (Digest::of(&bytes), !bytes.starts_with(PROGRAM_START), Some(bytes))
@@ -425,8 +451,13 @@ impl FileMemo {
             System::Memory => stamp.size >= PROGRAM_BYTES_MIN,
             _ => false,
         };
-        if lasts && stamp.is_settled(now, SETTLE) {
-            remember(&self.files, (stamp.device, stamp.inode), content, FILES_MAX);
+        let keep = || remember(&self.files, id, content, FILES_MAX);
+        match watch {
+            Some((watches, watch)) => {
+                watches.if_undisturbed(&watch, |opened| self.forget(opened), keep);
+            }
+            None if lasts && stamp.is_settled(now, SETTLE) => keep(),
+            None => {}
         }
         Ok((content, bytes))
     }
@@ -559,6 +590,29 @@ mod tests {
             assert_eq!(content.system, System::Memory);
         }
         assert_eq!(read(&memo.files).len(), 1, "the program alone");
+        let Some(watches) = Watches::new() else { return };
+        let memo = FileMemo::watching(Some(watches));
+        let digest = || {
+            memo.refresh();
+            memo.content(&here, Path::new("a.h"), SystemTime::now()).unwrap().digest
+        };
+        assert_eq!(digest(), Digest::of(b"one"));
+        assert_eq!(read(&memo.files).len(), 1, "nobody has it open");
+        store_through_a_mapping(&path, b't');
+        assert_eq!(digest(), Digest::of(b"tne"));
+    }
+
+    fn store_through_a_mapping(path: &Path, byte: u8) {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        // SAFETY: the mapping is no longer than the file, and nobody else knows of it.
+        unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let (file, none) = (std::os::fd::AsRawFd::as_raw_fd(&file), std::ptr::null_mut());
+            let mapped = libc::mmap(none, 1, access, libc::MAP_SHARED, file, 0);
+            assert_ne!(mapped, libc::MAP_FAILED);
+            mapped.cast::<u8>().write(byte);
+            libc::munmap(mapped, 1);
+        }
     }
 
     #[test]

@@ -125,6 +125,7 @@ pub fn remarks(stored: &Stored) -> io::Result<Remarks> {
 
 /// The direct lookup.
 pub fn direct(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> (Known, Option<Found>) {
+    daemon.memo.refresh();
     let known = Known::load(cache, unit);
     let usable = unit.config.direct_mode && known.needs_text.is_none();
     let found = if usable { known.find(daemon, cache, unit) } else { None };

@@ -228,6 +228,7 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     if !unit.means_the_same() {
         return Err(modified("a response file").into());
     }
+    daemon.memo.refresh();
     let now = SystemTime::now();
     let changes = Changes::since(inputs.start, &daemon.memo, &unit.here);
     if !unit.other_files_are_unchanged(&daemon.memo, &changes) {

@@ -208,6 +208,7 @@ pub fn make(
     unit.progress.at(Stage::Preprocessing);
     let mut captured = conversation.run(order(unit, form), 1)?;
     drop(slot);
+    daemon.memo.refresh();
     cache.counts.add_compile_time(captured.wall);
     let stay = |why: &str| Ok(Err(StaysHere(why.to_owned())));
     // The compiler says it again, in full, when the unit is compiled here.

@@ -12,6 +12,7 @@ use super::{Activity, Daemon, admin, bookkeeping, ceiling, compile, lock, signal
 use crate::client;
 use crate::launcher_protocol::{BUILD, Caller, ToDaemon, ToLauncher};
 use crate::place;
+use cache::file_memo::{FileMemo, Watches};
 use config::{Config, Environment};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -81,7 +82,7 @@ pub fn run(mode: Mode, socket: Option<PathBuf>) -> io::Result<()> {
     let view = place::view()?;
     let daemon = Arc::new(Daemon {
         settings: Default::default(),
-        memo: Default::default(),
+        memo: FileMemo::watching(watches()),
         compilers: Compilers::default(),
         active: Default::default(),
         in_flight: Default::default(),
@@ -128,6 +129,13 @@ pub fn run(mode: Mode, socket: Option<PathBuf>) -> io::Result<()> {
     home.leave();
     home::clear_up(&daemon.socket);
     Ok(())
+}
+
+/// Leases tell their holder by SIGIO that somebody waits for their end.
+fn watches() -> Option<Watches> {
+    // SAFETY: no handler is involved.
+    unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    Watches::new()
 }
 
 /// Whoever started the daemon may live in another zone than those whom it serves: the machine's own is

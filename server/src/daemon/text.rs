@@ -95,6 +95,7 @@ pub fn preprocess(
     let started = SystemTime::now();
     let mut captured = conversation.run(order, 1)?;
     drop(slot);
+    daemon.memo.refresh();
     cache.counts.add_compile_time(captured.wall);
     if !captured.succeeded() {
         return Err(Stop::Uncacheable(Counter::PreprocessorError.into()));

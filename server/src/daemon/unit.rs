@@ -113,6 +113,7 @@ impl<'c> Unit<'c> {
         call: &'c Call,
         config: &'c Config,
     ) -> Result<Unit<'c>, Stop> {
+        daemon.memo.refresh();
         let environment = Environment::new(&call.caller.environment);
         let here = Arc::new(working_directory(&call.caller)?);
         let now = SystemTime::now();
