@@ -607,6 +607,13 @@ impl Store {
         users.is_none_or(|users| flock(users, FlockOperation::NonBlockingLockExclusive).is_ok())
     }
 
+    /// Lets go of the lock, also where a process that is just being started still has the file.
+    fn leave(&self) {
+        if let Some(users) = &self.users {
+            let _ = flock(users, FlockOperation::Unlock);
+        }
+    }
+
     /// Whether the file of the open index is gone.
     pub(in crate::store) fn index_is_lost(&self) -> bool {
         lock(&self.index).as_ref().is_some_and(|index| !index.is_in_place())
@@ -715,6 +722,7 @@ impl Drop for Store {
         if flushed.is_ok() && is_walked && self.is_alone() {
             let _ = self.with_index(|index| index.set_clean(true));
         }
+        self.leave();
     }
 }
 

@@ -44,6 +44,7 @@ fn sweep_all(store: &Store) {
 
 /// The end of a process lets go of its locks, and of nothing else.
 fn crash(store: &mut Store) {
+    store.leave();
     store.users = None;
 }
 

@@ -210,7 +210,11 @@ impl<'a> Findings<'a> {
             !listed(&invocation.read_files) && !listed(&invocation.forced_includes)
         };
         let reads = trial.opened.iter().any(unlisted);
-        let writes = trial.written != promised(&invocation);
+        // A file of an operand's name was there before, and is not seen to be written.
+        let is_new = |path: &PathBuf| !OPERANDS.iter().any(|name| path == Path::new(name));
+        let promised: BTreeSet<PathBuf> =
+            promised(&invocation).into_iter().filter(is_new).collect();
+        let writes = trial.written != promised;
         let differs = Self::key(&invocation) == self.plain_key && trial.object != self.plain.object;
         if !(reads || writes || differs) {
             self.tried += group.len();

@@ -143,6 +143,8 @@ impl Model {
     /// Counters since the last flush are lost with the index, like everything that only it knows.
     fn remove_index(&mut self) {
         fs::remove_file(self.scene.path("index.sqlite")).unwrap();
+        // Without anything to write, a flush leaves what was removed alone.
+        self.scene.add_counters(&[("count", 0)]);
         self.scene.flush(at(self.clock));
         let counters = self.scene.counters();
         self.counted = counters.iter().map(|(_, value)| value).sum();
