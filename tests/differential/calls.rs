@@ -2,6 +2,7 @@
 
 use crate::project::{HEADER_NAMES, Kind, SOURCES};
 use crate::random::Random;
+use crate::setting::Setting;
 use crate::tree::ROOT;
 use cache::options::{Effect, Row, Shape, TABLE};
 
@@ -39,6 +40,8 @@ pub struct Call {
     pub folder: String,
     /// The shell's umask.
     pub umask: u32,
+    /// How it is started.
+    pub setting: Setting,
 }
 
 impl Call {
@@ -64,6 +67,7 @@ pub struct Plan {
     phase: &'static str,
     variables: Vec<(String, String)>,
     umask: u32,
+    setting: Setting,
     rotation: usize,
 }
 
@@ -86,6 +90,7 @@ impl Plan {
             phase: "-c",
             variables: Vec::new(),
             umask: 0o022,
+            setting: Setting::Plain,
             rotation: 0,
         };
         for _ in 0..1 + random.below(4) {
@@ -98,13 +103,15 @@ impl Plan {
             plan.flags.push(flag(compiler, random));
         }
         plan.dependencies = dependencies(random);
+        plan.setting = Setting::random(random);
         plan
     }
 
     /// A plan that differs in one part.
     pub fn changed(&self, random: &mut Random) -> Plan {
         let mut plan = self.clone();
-        match random.below(22) {
+        match random.below(26) {
+            22..=25 => plan.setting = Setting::random(random),
             20 | 21 => plan.source = *random.pick(&SOURCES),
             0..=3 => change_list(&mut plan.search, 5, search(random), random),
             4 | 5 => change_list(&mut plan.macros, 3, definition(random), random),
@@ -151,6 +158,7 @@ impl Plan {
             variables,
             folder: self.folder.to_owned(),
             umask: self.umask,
+            setting: self.setting,
         }
     }
 

@@ -2,14 +2,17 @@
 
 use crate::project::{CHECKOUTS, HEADER_FOLDERS, HEADER_NAMES, Kind, SOURCES, header, source};
 use crate::random::Random;
-use crate::tree::{Node, ROOT, Tree, with_folders};
+use crate::setting::FED;
+use crate::tree::{JUST_NOW, Node, ROOT, Tree, with_folders};
 use std::sync::Arc;
 
 /// Where folder links may lead.
 const LINK_TARGETS: [&str; 6] = ["inc1", "inc2", "inc3", "sys1", "missing", "@ROOT@/v/inc1"];
 
 /// Files that are no C, and headers for assembler.
-const DATA_FILES: [&str; 11] = [
+const DATA_FILES: [&str; 13] = [
+    FED,
+    FED,
     "other.c",
     "line1.h",
     "src/line2.h",
@@ -26,6 +29,8 @@ const DATA_FILES: [&str; 11] = [
 /// `tree` after one edit. `now_ns` is the modification time of what is written.
 pub fn edited(tree: &Tree, now_ns: u64, random: &mut Random) -> Tree {
     let mut new = tree.clone();
+    // As a generator's output, of which the clock cannot say whether it still changes.
+    let now_ns = if random.chance(15) { JUST_NOW } else { now_ns };
     let checkout = if random.chance(88) { CHECKOUTS[0] } else { CHECKOUTS[1] };
     match random.below(20) {
         0..=4 => change_text(&mut new, checkout, now_ns, random),
@@ -205,6 +210,7 @@ fn change_data(tree: &mut Tree, checkout: &str, now_ns: u64, random: &mut Random
     let number = random.below(10);
     let text = match *name {
         "plain.rsp" => format!("-DFROM_RESPONSE={number} -Iinc{}\n", 1 + random.below(3)),
+        FED => format!("#undef V0\n#define V0 {number}\n#undef FLAG\n#define FLAG {number}\n"),
         name if name.ends_with("asm.h") => format!("#define V0 {number}\n"),
         // Named by `#line` only: the compiler quotes it below a diagnostic.
         "other.c" | "line1.h" | "src/line2.h" => format!("int quoted = {number};\n").repeat(1000),

@@ -26,6 +26,7 @@ mod project;
 mod random;
 mod regressions;
 mod reproduce;
+mod setting;
 mod stage;
 mod subject;
 mod tree;
@@ -119,6 +120,7 @@ fn report(name: &str, figures: &Figures) {
         figures.hits,
         figures.opportunities
     );
+    eprintln!("{name}: started as {:?}", figures.settings);
     eprintln!("{name}: ended as {:?}", figures.endings);
     eprintln!("{name}: missed {:?}", figures.missed);
     for example in figures.examples.values() {

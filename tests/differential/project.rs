@@ -1,6 +1,7 @@
 //! Makes projects: sources and headers of a few lines whose meaning hangs on what is found where.
 
 use crate::random::Random;
+use crate::setting::FED;
 use crate::tree::{Node, ROOT, Tree, with_folders};
 use std::fmt::Write;
 
@@ -66,6 +67,7 @@ pub fn tree(random: &mut Random) -> Tree {
     add("data.bin", format!("data {}", random.below(10)));
     add("text.inc", format!(".byte {}\n", random.below(10)));
     add("inc2/asm.h", format!("#define V0 {}\n", random.below(100)));
+    add(FED, format!("#define FLAG {}\n", random.below(10)));
     add("plain.rsp", "-DFROM_RESPONSE=1 \"-Iinc3\"\n".to_owned());
     tree.insert("w/link1".to_owned(), Node::Link("inc2".to_owned()));
     tree.insert("w/link2".to_owned(), Node::Link(format!("{ROOT}/w/inc3")));
@@ -144,7 +146,8 @@ pub fn include(from: usize, random: &mut Random) -> String {
     let name = HEADER_NAMES[index];
     let guarded =
         |line: String, form: String| format!("#if __has_include({form})\n{line}\n#endif\n");
-    match random.below(13) {
+    match random.below(16) {
+        13..=15 => asked_by_macro(name, index, random),
         0..=2 => guarded(format!("#include \"{name}\""), format!("\"{name}\"")),
         3..=4 => guarded(format!("#include <{name}>"), format!("<{name}>")),
         5 => format!("#include \"{name}\"\n"),
@@ -166,6 +169,26 @@ pub fn include(from: usize, random: &mut Random) -> String {
         11 => guarded(format!("#include \"./{name}\""), format!("\"./{name}\"")),
         _ => guarded(format!("#include \"sub/../{name}\""), format!("\"sub/../{name}\"")),
     }
+}
+
+/// Whether a header is there, asked in a way that names neither the question nor the header.
+fn asked_by_macro(name: &str, index: usize, random: &mut Random) -> String {
+    let (defines, question) = match random.below(7) {
+        0 => ("#define ASK(x) __has_include(x)".to_owned(), format!("ASK(\"{name}\")")),
+        1 => ("#define ASK __has_include".to_owned(), format!("ASK(<{name}>)")),
+        2 => ("#define ASK __has_include_next".to_owned(), format!("ASK(<{name}>)")),
+        3 => (format!("#define ASK \"{name}\""), "__has_include(ASK)".to_owned()),
+        4 => ("#define ASK(x) <x>".to_owned(), format!("__has_include(ASK({name}))")),
+        5 => (format!("#define ASK __has_include(<{name}>)"), "ASK".to_owned()),
+        _ => (
+            "#define ASK2(a, b) a##b\n#define ASK(x) ASK2(__has_, include)(x)".to_owned(),
+            format!("ASK(\"{name}\")"),
+        ),
+    };
+    format!(
+        "{defines}\n#if {question}\n#undef V{index}\n#define V{index} 2000\n#endif\n#undef \
+         ASK\n#undef ASK2\n"
+    )
 }
 
 fn time_part(random: &mut Random) -> String {

@@ -1,6 +1,7 @@
 //! Wrong results that walks have found, in their smallest form.
 
 use crate::calls::Call;
+use crate::setting::Setting;
 use crate::stage::{Stage, Verdict};
 use crate::tree::{Node, Tree, with_folders};
 
@@ -29,16 +30,43 @@ fn agree_with(umasks: &[u32], states: &[(Changes, &'static str)]) {
         stage.show(&with_folders(tree.clone()), number as u64);
         let mut words = command.split_whitespace();
         let driver = words.next().unwrap_or_default();
-        let call = Call {
-            driver,
-            groups: vec![words.map(str::to_owned).collect()],
-            variables: Vec::new(),
-            folder: String::new(),
-            umask: umasks[number % umasks.len()],
-        };
+        let words = words.map(str::to_owned).collect();
+        let call = call(driver, words, "", umasks[number % umasks.len()]);
         let verdict = stage.judge(&call);
         assert!(matches!(verdict, Verdict::Same { .. }), "state {number}: {verdict:?}");
         std::thread::sleep(AFTER_STEP);
+    }
+}
+
+fn call(driver: &'static str, words: Vec<String>, folder: &str, umask: u32) -> Call {
+    Call {
+        driver,
+        groups: vec![words],
+        variables: Vec::new(),
+        folder: folder.to_owned(),
+        umask,
+        setting: Setting::Plain,
+    }
+}
+
+/// Each way to start a call and to hand it a header, while that header changes and comes back.
+#[test]
+fn ways_to_start_a_call() {
+    let source =
+        "#ifdef FLAG\nint fed = FLAG;\n#endif\nint f(int a) { if (a = 1) return a; return 0; }\n";
+    let fed = ["#define FLAG 1\n", "#define FLAG 2\n", "#define FLAG 1\n", "#error no\n"];
+    for setting in Setting::all() {
+        let mut stage = Stage::new(None);
+        for (number, fed) in fed.into_iter().enumerate() {
+            let files = [("w/a.c", source), ("w/fed.h", fed)];
+            let files = files.map(|(path, text)| (path.to_owned(), Node::file(text, 1 << 60)));
+            stage.show(&with_folders(files.into()), number as u64);
+            let words = ["-c", "-Wall", "-MMD", "a.c"].map(str::to_owned).to_vec();
+            let call = Call { setting, ..call("gcc", words, "w", 0o022) };
+            let verdict = stage.judge(&call);
+            assert!(matches!(verdict, Verdict::Same { .. }), "{setting:?} {number}: {verdict:?}");
+            std::thread::sleep(AFTER_STEP);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::calls::Call;
 use crate::stage::{Stage, Verdict};
-use crate::tree::{Node, ROOT, Tree};
+use crate::tree::{JUST_NOW, Node, ROOT, Tree};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -170,10 +170,11 @@ fn leave_out(node: &mut Node, line: &str) {
     }
 }
 
-const HEAD: &str = r#"set -u
+const HEAD: &str = r#"#!/bin/bash
+set -u
 cache=${1:-rcache}
 top=$(mktemp -d)
-export HOME=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache DISTCC_HOSTS=${2:-}
+export HOME=$top TMPDIR=$top XDG_RUNTIME_DIR=$top RCACHE_DIR=$top/cache CCACHE_DIR=$top/cache DISTCC_HOSTS=${2:-}
 root=$top/p
 file() { # content path time
   printf '%s' "$1" >"$root/$2"; touch -d "@$3" "$root/$2"
@@ -214,6 +215,7 @@ fn tree_lines(text: &mut String, old: &Tree, new: &Tree) {
                 let content = String::from_utf8_lossy(bytes).replace('\'', "'\\''");
                 let time =
                     format!("{}.{:09}", modified_ns / 1_000_000_000, modified_ns % 1_000_000_000);
+                let time = if *modified_ns == JUST_NOW { "$(date +%s.%N)" } else { &time };
                 writeln!(text, "file '{content}' {path} {time}")
             }
         };
@@ -226,11 +228,14 @@ fn call_line(call: &Call, cache: &str) -> String {
     let variables: String =
         variables.map(|(name, value)| format!("{name}={} ", quoted(value))).collect();
     let words: Vec<String> = call.words().map(quoted).collect();
+    let wrapper = call.setting.wrapper().filter(|_| !cache.is_empty());
+    let wrapper = wrapper.map(|word| format!("{word} ")).unwrap_or_default();
     format!(
-        "(umask {:o}; cd \"$root/{}\" && env {variables}{cache}{} {}; echo status $?)",
+        "(umask {:o}; cd \"$root/{}\" && set -- env {variables}{cache}{wrapper}{} {} && {}); echo status $?",
         call.umask,
         call.folder,
         call.driver,
-        words.join(" ")
+        words.join(" "),
+        call.setting.line().replace(ROOT, "$root")
     )
 }

@@ -3,13 +3,16 @@
 
 use crate::alike;
 use crate::calls::Call;
+use crate::setting::Setting;
 use crate::subject::{SYSTEM_PATH, Subject};
 use crate::tree::{ROOT, Seen, Tree, apply, remove_outputs, survey};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::SystemTime;
 
 /// How often a call is repeated that differs: its results may change by themselves, if rarely (`-gctf`).
 const REPEATS_MAX: usize = 8;
@@ -80,8 +83,9 @@ impl Stage {
     /// Makes both trees look like `tree`.
     pub fn show(&mut self, tree: &Tree, seed: u64) {
         let shown = self.shown();
+        let now = SystemTime::now();
         for root in [self.shown(), self.hidden()] {
-            apply(&root, &shown, &self.tree, tree, seed);
+            apply(&root, &shown, (&self.tree, tree), seed, now);
         }
         self.tree = tree.clone();
     }
@@ -154,10 +158,15 @@ impl Stage {
         self.result(call, output)
     }
 
-    /// Starts the call through the cache, for accidents while it runs.
+    /// Starts the call through the cache, for accidents while it runs: in a group, as shells do.
     pub fn start_cached(&self, call: &Call) -> std::process::Child {
         let mut command = self.command(call, &[self.subject.command()]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the cache")
+        command
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the cache")
     }
 
     fn result(&self, call: &Call, output: Output) -> Result {
@@ -178,11 +187,15 @@ impl Stage {
     fn command(&self, call: &Call, before: &[&Path]) -> Command {
         let shown = self.shown().to_string_lossy().into_owned();
         let mut words: Vec<String> = before.iter().map(|word| word.display().to_string()).collect();
+        if !before.is_empty() {
+            words.extend(call.setting.wrapper().map(str::to_owned));
+        }
         words.push(call.driver.to_owned());
         words.extend(call.words().map(|word| word.replace(ROOT, &shown)));
-        if call.umask != self.own_umask {
-            let script = format!("umask {:o}; exec \"$@\"", call.umask);
-            words.splice(0..0, ["sh".into(), "-c".into(), script, "sh".into()]);
+        if call.umask != self.own_umask || call.setting != Setting::Plain {
+            let script = format!("umask {:o}; {}", call.umask, call.setting.line());
+            let script = script.replace(ROOT, &shown);
+            words.splice(0..0, ["bash".into(), "-c".into(), script, "bash".into()]);
         }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(self.shown().join(&call.folder)).env_clear();

@@ -7,10 +7,13 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Stands for the absolute path of the project in link targets, file contents, words and variables.
 pub const ROOT: &str = "@ROOT@";
+
+/// The modification time of what was written just now, whenever that is.
+pub const JUST_NOW: u64 = 0;
 
 /// Something at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +67,7 @@ pub fn with_folders(mut tree: Tree) -> Tree {
 
 /// Makes the folder `root`, which looks like `old` and may hold other files, look like `new`.
 /// `seed` decides how files are replaced, so that two folders go the same way.
-pub fn apply(root: &Path, shown_as: &Path, old: &Tree, new: &Tree, seed: u64) {
+pub fn apply(root: &Path, shown_as: &Path, (old, new): (&Tree, &Tree), seed: u64, now: SystemTime) {
     let mut random = Random::new(seed);
     for (path, node) in old.iter().rev() {
         let stays = new.get(path).is_some_and(|other| node == other || same_kind(node, other));
@@ -74,7 +77,7 @@ pub fn apply(root: &Path, shown_as: &Path, old: &Tree, new: &Tree, seed: u64) {
     }
     for (path, node) in new {
         if old.get(path) != Some(node) {
-            put(&root.join(path), shown_as, node, &mut random);
+            put(&root.join(path), shown_as, node, now, &mut random);
         }
     }
 }
@@ -89,7 +92,7 @@ fn remove(path: &Path) {
     let _ = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
 }
 
-fn put(path: &Path, shown_as: &Path, node: &Node, random: &mut Random) {
+fn put(path: &Path, shown_as: &Path, node: &Node, now: SystemTime, random: &mut Random) {
     match node {
         Node::Folder => {
             if !path.is_dir() {
@@ -107,7 +110,11 @@ fn put(path: &Path, shown_as: &Path, node: &Node, random: &mut Random) {
                 remove(path);
             }
             let written = if replace { path.with_extension("new~") } else { path.to_owned() };
-            write(&written, &rendered(bytes, shown_as), *modified_ns);
+            let modified = match *modified_ns {
+                JUST_NOW => now,
+                ns => UNIX_EPOCH + Duration::from_nanos(ns),
+            };
+            write(&written, &rendered(bytes, shown_as), modified);
             if replace {
                 fs::rename(&written, path).unwrap();
             }
@@ -115,11 +122,11 @@ fn put(path: &Path, shown_as: &Path, node: &Node, random: &mut Random) {
     }
 }
 
-fn write(path: &Path, bytes: &[u8], modified_ns: u64) {
+fn write(path: &Path, bytes: &[u8], modified: SystemTime) {
     let mut file =
         fs::File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     file.write_all(bytes).unwrap();
-    file.set_modified(UNIX_EPOCH + Duration::from_nanos(modified_ns)).unwrap();
+    file.set_modified(modified).unwrap();
 }
 
 fn rendered(bytes: &[u8], shown_as: &Path) -> Vec<u8> {

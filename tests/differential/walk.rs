@@ -5,15 +5,24 @@ use crate::edits::edited;
 use crate::project::{FIRST_TIME_NS, tree};
 use crate::random::Random;
 use crate::reproduce::reproduce;
+use crate::setting::Setting;
 use crate::stage::{Stage, Verdict};
 use crate::subject::{HITS, Program};
-use crate::tree::{Node, Tree, times_matter};
+use crate::tree::{JUST_NOW, Node, Tree, times_matter};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// How long the daemon may take to count a call that has ended.
 const COUNT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A call that ended too early may leave a write under way for that long.
+const AFTER_END: Duration = Duration::from_millis(50);
+
+/// How long what such a call started may take to end as well; dead ones that nobody collects count on.
+const GROUP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Earlier states that may come back.
 const STATES_MAX: usize = 60;
@@ -29,6 +38,8 @@ pub struct Figures {
     pub failed: u64,
     /// Calls whose results the compiler itself does not repeat.
     pub unstable: u64,
+    /// How often calls were started in each way.
+    pub settings: BTreeMap<String, u64>,
     /// Where calls ended.
     pub endings: BTreeMap<String, u64>,
     /// Steps back to a state of which there was a result.
@@ -54,6 +65,9 @@ impl Figures {
         self.unstable += other.unstable;
         self.opportunities += other.opportunities;
         self.hits += other.hits;
+        for (name, count) in other.settings {
+            *self.settings.entry(name).or_default() += count;
+        }
         for (name, count) in other.endings {
             *self.endings.entry(name).or_default() += count;
         }
@@ -97,6 +111,8 @@ pub struct Walk {
     cached: bool,
     clock_ns: u64,
     accidents: bool,
+    /// A launcher that does not go on.
+    stopped: Option<Child>,
     /// What was found.
     pub figures: Figures,
 }
@@ -123,6 +139,7 @@ impl Walk {
             cached: true,
             clock_ns: FIRST_TIME_NS,
             accidents,
+            stopped: None,
             figures: Figures::default(),
         }
     }
@@ -145,16 +162,23 @@ impl Walk {
         if self.random.chance(5) {
             self.stage.clean();
         }
-        if self.accidents && self.random.chance(2) {
+        if self.accidents && self.random.chance(3) {
             self.accident();
         }
         let call = self.state.plan.call();
         self.history.push((tree, call.clone()));
         self.figures.steps += 1;
-        match self.stage.judge(&call) {
+        let verdict = self.stage.judge(&call);
+        self.end_stopped();
+        match verdict {
             Verdict::Same { succeeded } => {
                 self.figures.failed += u64::from(!succeeded);
-                self.count(&call);
+                *self.figures.settings.entry(format!("{:?}", call.setting)).or_default() += 1;
+                if call.setting.is_elsewhere() {
+                    self.endings = None;
+                } else {
+                    self.count(&call);
+                }
                 self.judge_state(succeeded);
                 true
             }
@@ -227,7 +251,8 @@ impl Walk {
         if self.stage.subject.program != Program::Rcache {
             return;
         }
-        match self.random.below(6) {
+        match self.random.below(9) {
+            6..=8 => self.interrupt(),
             0 => self.stage.subject.kill(),
             1 => self.stage.subject.stop(),
             2 => {
@@ -246,6 +271,37 @@ impl Walk {
         }
         self.known.clear();
         self.endings = None;
+    }
+
+    /// A call ends before its work is done, or is stopped until the next step is over.
+    fn interrupt(&mut self) {
+        let call = Call { setting: Setting::Plain, ..self.state.plan.call() };
+        let mut child = self.stage.start_cached(&call);
+        let all = [Signal::INT, Signal::TERM, Signal::KILL, Signal::STOP];
+        let signal = *self.random.pick(&all);
+        let moment_ms = self.random.below(40) as u64;
+        std::thread::sleep(Duration::from_millis(moment_ms));
+        let group = Pid::from_child(&child);
+        // It may have ended by itself.
+        let _ = kill_process_group(group, signal);
+        if signal == Signal::STOP {
+            self.stopped = Some(child);
+        } else {
+            child.wait().expect("the launcher");
+            let start = Instant::now();
+            while test_kill_process_group(group).is_ok() && start.elapsed() < GROUP_LIMIT {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        std::thread::sleep(AFTER_END);
+        self.stage.clean();
+    }
+
+    /// Ends a launcher that was stopped.
+    fn end_stopped(&mut self) {
+        let Some(mut child) = self.stopped.take() else { return };
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        child.wait().expect("the launcher");
     }
 
     fn damage(&mut self) {
@@ -302,9 +358,9 @@ impl Walk {
 
     fn described(&self, what: &str, call: &Call) -> String {
         let words: Vec<&str> = call.words().map(String::as_str).collect();
-        let Call { driver, folder, variables, umask, .. } = call;
+        let Call { driver, folder, variables, umask, setting, .. } = call;
         format!(
-            "seed {} step {}: {what}: {driver} {} in {folder} with {variables:?} {umask:o}",
+            "seed {} step {}: {what}: {driver} {} in {folder} with {variables:?} {umask:o} {setting:?}",
             self.seed,
             self.figures.steps,
             words.join(" ")
@@ -320,6 +376,10 @@ impl Walk {
 
     /// Whether a result may rightly have aged.
     fn has_time(&self, call: &Call) -> bool {
+        let is_fresh = |node: &Node| matches!(node, Node::File { modified_ns: JUST_NOW, .. });
+        if times_matter(&self.state.tree) && self.state.tree.values().any(is_fresh) {
+            return true;
+        }
         let has = |text: &str| text.contains("__TIME__");
         call.words().any(|word| has(word))
             || self.state.tree.values().any(|node| match node {
