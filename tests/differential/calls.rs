@@ -103,7 +103,7 @@ impl Plan {
             plan.flags.push(flag(compiler, random));
         }
         plan.dependencies = dependencies(random);
-        plan.setting = Setting::random(random);
+        plan.setting = Setting::random(compiler, random);
         plan
     }
 
@@ -111,7 +111,7 @@ impl Plan {
     pub fn changed(&self, random: &mut Random) -> Plan {
         let mut plan = self.clone();
         match random.below(26) {
-            22..=25 => plan.setting = Setting::random(random),
+            22..=25 => plan.setting = Setting::random(plan.compiler, random),
             20 | 21 => plan.source = *random.pick(&SOURCES),
             0..=3 => change_list(&mut plan.search, 5, search(random), random),
             4 | 5 => change_list(&mut plan.macros, 3, definition(random), random),

@@ -70,6 +70,21 @@ fn ways_to_start_a_call() {
     }
 }
 
+/// clang takes a child that it cannot wait for as crashed, and removes all that it was to write: also
+/// the list of inputs that only rcache asked for.
+#[test]
+fn clang_cleans_up_after_a_crash() {
+    let mut stage = Stage::new(None);
+    let source = Node::file("#include \"missing.h\"\n", 1 << 60);
+    stage.show(&Tree::from([("a.c".to_owned(), source)]), 0);
+    for words in [["-c", "-fno-integrated-as", "a.c"], ["-c", "-save-temps", "a.c"]] {
+        let words = words.map(str::to_owned).to_vec();
+        let call = Call { setting: Setting::ChildrenIgnored, ..call("clang", words, "", 0o022) };
+        let verdict = stage.judge(&call);
+        assert!(matches!(verdict, Verdict::Same { .. }), "{verdict:?}");
+    }
+}
+
 /// The second state's result was once stored under the preprocessed text, which says nothing of
 /// what the assembler reads.
 #[test]

@@ -218,7 +218,7 @@ fn is_left_by_clang(name: &str) -> bool {
 }
 
 /// Without the temporary names of gcc (libiberty, make_temp_file) and clang, which the assembler's
-/// messages hold, and without the addresses in gcc's backtrace when it crashes.
+/// messages and the report of a crash hold, and without the addresses in gcc's backtrace when it crashes.
 fn without_random_names(mut text: Vec<u8>) -> Vec<u8> {
     for at in 0..text.len().saturating_sub(10) {
         let is_gccs_name = text[at..].starts_with(b"/cc")
@@ -229,7 +229,7 @@ fn without_random_names(mut text: Vec<u8>) -> Vec<u8> {
         }
         let is_clangs_name = text[at] == b'-'
             && text[at + 1..at + 7].iter().all(u8::is_ascii_hexdigit)
-            && text[at + 7..].starts_with(b".s");
+            && text[at + 7] == b'.';
         if is_clangs_name {
             text[at + 1..at + 7].fill(b'X');
         }

@@ -26,6 +26,9 @@ use std::sync::Arc;
 /// What the compiler complains about where it cannot open the descriptors that we gave it.
 const DESCRIPTOR_FOLDER: &[u8] = b"/proc/self/fd/";
 
+/// What clang adds where it removes its outputs after a crash, and one is a descriptor of ours.
+const NOT_REMOVED: &[u8] = b"unable to remove file";
+
 /// Serves one call. An error means that the launcher is gone.
 pub fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation, call: &Call) -> io::Result<()> {
     let found = daemon.settings.find(&Environment::new(&call.caller.environment));
@@ -365,8 +368,9 @@ fn run_compiler(
 /// The compiler's own message is already with the launcher, unless it is about our descriptors.
 fn end_failed(conversation: &mut Conversation, captured: &mut Captured) -> Stop {
     let text = captured.stderr().unwrap_or_default();
-    if text.windows(DESCRIPTOR_FOLDER.len()).any(|window| window == DESCRIPTOR_FOLDER) {
-        let detail = "the compiler cannot write to a descriptor";
+    let says = |what: &[u8]| text.windows(what.len()).any(|window| window == what);
+    if says(DESCRIPTOR_FOLDER) || says(NOT_REMOVED) {
+        let detail = "the compiler cannot write to a descriptor, or remove it";
         return Stop::Uncacheable(Uncacheable::new(Counter::InternalError, detail));
     }
     match conversation.send(&ToLauncher::PrintRan) {
