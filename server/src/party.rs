@@ -69,18 +69,19 @@ fn children(process: u32) -> Vec<u32> {
     children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// Whether its control group is frozen, as by `docker pause`. Its state does not tell.
+/// Whether its control group is frozen, as by `docker pause`. Its state does not tell. A group that is
+/// being frozen may stay so for as long: who waits for a frozen child in vfork(2) cannot be frozen.
 fn is_frozen(process: u32) -> bool {
     let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
-    let says = |(file, frozen): (PathBuf, &str)| {
+    let says = |(file, frozen): (PathBuf, &[&str])| {
         let text = fs::read_to_string(file).unwrap_or_default();
-        text.lines().any(|line| line.trim() == frozen)
+        text.lines().any(|line| frozen.contains(&line.trim()))
     };
     groups.lines().flat_map(freezers).any(says)
 }
 
-/// The files that may tell of one of a process' groups whether it is frozen, and the line that says so.
-fn freezers(group: &str) -> Vec<(PathBuf, &'static str)> {
+/// The files that may tell of one of a process' groups whether it is frozen, and the lines that say so.
+fn freezers(group: &str) -> Vec<(PathBuf, &'static [&'static str])> {
     let mut fields = group.splitn(3, ':');
     let (_, Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
         return Vec::new();
@@ -90,8 +91,14 @@ fn freezers(group: &str) -> Vec<(PathBuf, &'static str)> {
     };
     match controllers {
         // Beside the first version, the second one is a folder further down.
-        "" => ["", "unified"].map(|root| (at(root, "cgroup.events"), "frozen 1")).into(),
-        "freezer" => vec![(at("freezer", "freezer.state"), "FROZEN")],
+        "" => ["", "unified"]
+            .into_iter()
+            .flat_map(|root| {
+                let (all, wanted): (&[&str], &[&str]) = (&["frozen 1"], &["1"]);
+                [(at(root, "cgroup.events"), all), (at(root, "cgroup.freeze"), wanted)]
+            })
+            .collect(),
+        "freezer" => vec![(at("freezer", "freezer.state"), &["FROZEN", "FREEZING"])],
         _ => Vec::new(),
     }
 }
@@ -154,7 +161,9 @@ mod tests {
             paths("0::/system.slice/docker-1.scope"),
             [
                 "/sys/fs/cgroup/system.slice/docker-1.scope/cgroup.events",
-                "/sys/fs/cgroup/unified/system.slice/docker-1.scope/cgroup.events"
+                "/sys/fs/cgroup/system.slice/docker-1.scope/cgroup.freeze",
+                "/sys/fs/cgroup/unified/system.slice/docker-1.scope/cgroup.events",
+                "/sys/fs/cgroup/unified/system.slice/docker-1.scope/cgroup.freeze"
             ]
         );
         assert_eq!(paths("0::/")[0], "/sys/fs/cgroup/cgroup.events");
