@@ -129,7 +129,7 @@ pub fn judge(words: &[Vec<u8>], facts: &Facts) -> Result<Task, Refusal> {
         return Err(not_accepted("-fsyntax-only"));
     }
     if invocation.depfile.is_some() || !invocation.side_outputs.is_empty() {
-        return Err(Refusal("files besides the output are not made here".into()));
+        return Err(files_besides());
     }
     let language = language_of_text(&invocation, facts)?;
     let mut options: Vec<OsString> =
@@ -218,7 +218,7 @@ fn understand<'w>(
         return Err(Refusal("code for this very processor is not made for others".into()));
     }
     if !invocation.remote || !invocation.read_files.is_empty() {
-        return Err(not_accepted(local_word(&invocation, facts.family)));
+        return Err(why_local(&invocation, facts.family));
     }
     Ok(invocation)
 }
@@ -241,15 +241,21 @@ fn not_accepted(option: impl AsRef<str>) -> Refusal {
     Refusal(format!("the option {} is not accepted", shown_text(option.as_ref())))
 }
 
-/// The word because of which a call is not for other machines.
-fn local_word(invocation: &Invocation, family: Family) -> String {
+fn files_besides() -> Refusal {
+    Refusal("files besides the output are not made here".into())
+}
+
+/// Why a call is not for other machines.
+fn why_local(invocation: &Invocation, family: Family) -> Refusal {
     let is_local = |argument: &&Argument| {
         let found = options::lookup(argument.words[0].as_bytes(), family);
         found.is_some_and(|found| !found.row.remote())
     };
     match invocation.arguments.iter().find(is_local) {
-        Some(argument) => argument.words[0].to_string_lossy().into_owned(),
-        None => format!("-x {}", invocation.language.name()),
+        Some(argument) => not_accepted(argument.words[0].to_string_lossy()),
+        // A listing of the assembler's, which no option of the driver's own stands for.
+        None if !invocation.side_outputs.is_empty() => files_besides(),
+        None => not_accepted(format!("-x {}", invocation.language.name())),
     }
 }
 

@@ -185,7 +185,7 @@ fn options_that_run_programs_or_read_files() {
         ("-fsyntax-only", "-fsyntax-only"),
         ("-fdiagnostics-format=sarif-file", "-fdiagnostics-format"),
         ("-fdiagnostics-add-output=sarif:file=/tmp/x", "-fdiagnostics-add-output"),
-        ("-Wa,-a=/tmp/x", "-Wa"),
+        ("-Wa,-a=/tmp/x", "files besides"),
         ("-Wa,--MD=/tmp/x", "-Wa"),
         ("-Wa,@/etc/passwd", "-Wa"),
         ("-Xassembler @/etc/passwd", ""),
