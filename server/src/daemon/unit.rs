@@ -467,10 +467,12 @@ fn outputs(
 }
 
 /// GNU as and objcopy unlink (`unlink_if_ordinary` in libiberty), clang renames its main output into
-/// place, except from its own assembler; all else is opened with `fopen` or its like.
+/// place, except from its own assembler, and removes old diagnostics; all else is opened with `fopen`
+/// or its like.
 fn manner(kind: PartKind, invocation: &Invocation, family: Family) -> Manner {
     match (kind, family) {
-        (PartKind::Object, Family::Clang) if invocation.language.is_assembly() => Manner::Either,
+        (PartKind::Object, Family::Clang) if is_assembled_apart(invocation) => Manner::Either,
+        (PartKind::Diagnostics, Family::Clang) => Manner::Anew,
         (PartKind::Object, Family::Clang) | (PartKind::Dwo, Family::Gcc) => Manner::Anew,
         (PartKind::SavedText | PartKind::SavedAssembly | PartKind::SavedBitcode, Family::Clang) => {
             Manner::Anew
@@ -478,6 +480,12 @@ fn manner(kind: PartKind, invocation: &Invocation, family: Family) -> Manner {
         (PartKind::Object, Family::Gcc) if invocation.phase == Phase::Object => Manner::Anew,
         _ => Manner::Within,
     }
+}
+
+/// Whether clang makes the object from assembly: the source's, or what `-save-temps` keeps.
+fn is_assembled_apart(invocation: &Invocation) -> bool {
+    let saved = |(kind, _): &(PartKind, PathBuf)| *kind == PartKind::SavedAssembly;
+    invocation.language.is_assembly() || invocation.side_outputs.iter().any(saved)
 }
 
 /// A compiler refuses to write over its source.
