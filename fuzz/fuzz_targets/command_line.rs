@@ -14,6 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
             family,
             version_major: 12,
             cwd: Path::new("/src/build"),
+            apparent_cwd: None,
             base_dir: Path::new("/src"),
             ignore_options: &[],
             sloppiness: Sloppiness::default(),
