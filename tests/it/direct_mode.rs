@@ -77,6 +77,7 @@ fn has_include_becomes_true() {
         "#define HAVE __has_include\n#if defined __has_include && HAVE(\"later.h\")\nint x = 2;\n#endif\n",
         "#if __has_include( /* why */ \"sub/../later.h\" )\nint x = 2;\n#endif\n",
         "#if __has_\\\ninclude(\"later.h\")\nint x = 2;\n#endif\n",
+        "#define CAT(a, b) a##b\n#if CAT(__has_, include)(\"later.h\")\nint x = 2;\n#endif\n",
         "#if 0\n#elif __has_include(\"later.h\")\nint x = 2;\n#endif\n",
     ];
     for family in compilers("has_include_becomes_true") {

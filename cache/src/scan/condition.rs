@@ -10,6 +10,14 @@ use super::{Directive, Form, Kind, Scan};
 
 static OPERATOR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"__has_"));
 
+/// What is in some piece of the name of any operator that is pasted: the first, or where that is underscores
+/// alone, the one after them.
+static PIECES: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [Finder::new(b"__has"), Finder::new(b"has_")]);
+
+/// The operators whose operand is a file, which pieces may give.
+const PASTED: [&[u8]; 3] = [b"__has_include", b"__has_include_next", b"__has_embed"];
+
 /// Words of an operand that gcc's and clang's GNU modes predefine as macros.
 const PREDEFINED_PLAIN: [&[u8]; 3] = [b"linux", b"unix", b"i386"];
 
@@ -43,6 +51,49 @@ pub(super) fn find(text: &[u8], scan: &mut Scan) {
         }
         from = end.max(at + 1);
     }
+    scan.opaque_has_include = scan.opaque_has_include || has_pieces(text);
+}
+
+/// Whether a condition or a macro's text has a piece of an operator's name where `##` may join it to
+/// others: next to `##`, or alone as an argument.
+fn has_pieces(text: &[u8]) -> bool {
+    PIECES.iter().any(|finder| {
+        finder.find_iter(text).any(|at| {
+            let word_at_start = text[..at].iter().rposition(|byte| !is_word(*byte));
+            let start = word_at_start.map_or(0, |before| before + 1);
+            is_piece(word_at(text, start)) && is_joined(text, start) && {
+                let (line, body) = classify(text, line_start(text, at), at, line_end(text, at));
+                matches!(line, Line::Condition | Line::Definition | Line::Rest) && body <= start
+            }
+        })
+    })
+}
+
+/// Whether a word begins such a name, or ends it after its underscores.
+fn is_piece(word: &[u8]) -> bool {
+    PASTED.iter().any(|name| {
+        let begins = word.len() >= b"__has".len() && name.starts_with(word);
+        let ends = word.starts_with(b"has_") || word.starts_with(b"_has_");
+        word.len() < name.len() && (begins || ends && name.ends_with(word))
+    }) && word != PASTED[0]
+}
+
+/// Whether the word at `start` stands next to `##`, or alone as an argument of something else than
+/// `defined`. libstdc++ pastes the names of classes (`struct __has_##t`).
+fn is_joined(text: &[u8], start: usize) -> bool {
+    let before = text[..start].trim_ascii_end();
+    let after = text[start + word_at(text, start).len()..].trim_ascii_start();
+    let pastes = |rest: &[u8]| rest.starts_with(b"##") || rest.starts_with(b"%:%:");
+    if before.ends_with(b"struct") {
+        return false;
+    }
+    let is_first = before.strip_suffix(b"(").map(<[u8]>::trim_ascii_end);
+    let is_argument = (before.ends_with(b",")
+        || is_first.is_some_and(|rest| {
+            rest.last().copied().is_some_and(is_word) && !rest.ends_with(b"defined")
+        }))
+        && (after.starts_with(b",") || after.starts_with(b")"));
+    pastes(after) || before.ends_with(b"##") || before.ends_with(b"%:%:") || is_argument
 }
 
 /// What the line from `start` is, and where what follows its directive's name begins.

@@ -94,6 +94,9 @@ fn plain_names_of_has_include_are_not_opaque() {
         "#if 1 // __has_include(X)\n",
         "#define HAS(t) template<class T> struct __has_##t : false_type { };\n",
         "#define USE_TBB __has_include(<tbb/tbb.h>)\n",
+        "#define HAS(t) has_##t\n#define G(x) f(x, has_)\n",
+        "a##b(__has_, include)\n#define __has_inc 1\n",
+        "#define MY(test_include) test_include##x\n#define I(my_include) my_include\n",
         "#if __has_feature(x) && __has_cpp_attribute(y)\n",
     ] {
         let scan = scan(text.as_bytes());
@@ -113,6 +116,11 @@ fn unreadable_uses_of_has_include_are_opaque() {
         "#define HAVE(x) __has_##x\n",
         "#define HAVE(x) struct_ __has_##x\n",
         "#if __has_embed(\"x\")\n",
+        "#if CAT(__has_, include)(<x.h>)\n",
+        "#if CAT( __has_inc ,lude)(<x.h>)\n",
+        "#define HAVE CAT(__has,_include)\n",
+        "#define HAVE(x) __##has_include(x)\n",
+        "#if CAT(__, has_include_next)(<x.h>)\n",
         "#if \\\n __has_inc\\\nlude(X)\n",
         "??=if __has_include(X)\n",
         "%:if __has_include(X)\n",
@@ -332,12 +340,13 @@ fn headers_of_gcc_are_followed() {
 }
 
 proptest::proptest! {
-    /// Whatever stands before and after it, a line with an include is seen.
+    /// Whatever stands before and after it, a line with an include is seen; but in a comment there is none.
     #[test]
     fn an_include_is_never_lost(
         before in "[-a-z#\"'/*()R \\t\\\\%<>?:.\n]{0,60}",
         after in "[-a-z#\"'/*()R \\t\\\\%<>?:.\n]{0,60}",
     ) {
+        proptest::prop_assume!(!before.contains('*') || !after.contains('*'));
         let text = format!("{before}x\n#include \"wanted.h\"\n{after}");
         let scan = scan(text.as_bytes());
         proptest::prop_assert!(scan.includes.iter().any(|one| one.name == b"wanted.h"));
