@@ -6,7 +6,7 @@
 use crate::file_memo::{FileMemo, Presence, WorkingDirectory};
 use crate::hasher::{Digest, KeyHasher, KeySink};
 use crate::invocation::Family;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -37,6 +37,8 @@ pub struct Banner {
     /// The options of the compile, those included that a script adds; without what names the working
     /// directory or temporary files.
     pub options: Vec<String>,
+    /// Variables that specs ask for, with their values; not in the text itself.
+    pub variables: Vec<(OsString, OsString)>,
 }
 
 impl Banner {
@@ -58,6 +60,7 @@ impl Banner {
             plugins: Vec::new(),
             target_options: Vec::new(),
             options: Vec::new(),
+            variables: Vec::new(),
         };
         for line in text.lines() {
             if let Some(folders) = line.strip_prefix("COMPILER_PATH=") {
@@ -230,6 +233,32 @@ pub fn locate_program(
     None
 }
 
+/// The names of variables that gcc's specs ask for: `%:getenv(NAME …)`.
+pub fn variables_of_specs(bytes: &[u8]) -> Vec<OsString> {
+    const CALL: &[u8] = b"getenv(";
+    let uses = memchr::memmem::find_iter(bytes, CALL)
+        .map(|at| bytes[at + CALL.len()..].trim_ascii_start());
+    let names = uses.map(|rest| rest.split(|byte| byte.is_ascii_whitespace() || *byte == b')'));
+    names
+        .filter_map(|mut words| words.next())
+        .map(|name| OsStr::from_bytes(name).to_owned())
+        .collect()
+}
+
+/// The words of a script that may name programs.
+pub fn words_of_script(bytes: &[u8]) -> impl Iterator<Item = &OsStr> {
+    let parts =
+        bytes.split(|byte| byte.is_ascii_whitespace() || b"\"'`$(){}[];|&<>=,:".contains(byte));
+    parts.filter(|word| word.iter().any(u8::is_ascii_alphanumeric)).map(OsStr::from_bytes)
+}
+
+/// Whether a bare name may be that of a compiler, which is then sought in PATH.
+pub fn may_be_compiler(word: &OsStr) -> bool {
+    let name = word.as_bytes();
+    let has = |part: &[u8]| memchr::memmem::find(name, part).is_some();
+    !name.contains(&b'/') && (has(b"cc") || has(b"++") || has(b"clang") || has(b"cpp"))
+}
+
 /// A compiler whose every part is known by content.
 #[derive(Clone, Debug)]
 pub struct Compiler {
@@ -279,6 +308,10 @@ impl Compiler {
         hasher.field("version", banner.version.as_bytes());
         if wraps {
             banner.options.iter().for_each(|option| hasher.field("option", option.as_bytes()));
+        }
+        for (name, value) in &banner.variables {
+            hasher.field("variable of specs", name.as_bytes());
+            hasher.field("value", value.as_bytes());
         }
         let mut known: Vec<(PathBuf, Digest)> = Vec::new();
         for path in files {

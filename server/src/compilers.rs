@@ -37,6 +37,15 @@ const DRIVER_BYTES_MAX: u64 = 64 << 20;
 /// Programs that are no compilers, as code generators under a launcher for all rules.
 const STRANGERS_MAX: usize = 1_000;
 
+/// Scripts around compilers are short; what comes after is not looked at.
+const SCRIPT_BYTES_MAX: u64 = 64 << 10;
+
+/// Programs that a script names; each costs a look at every call.
+const SCRIPT_PROGRAMS_MAX: usize = 16;
+
+/// Specs are some KB.
+const SPECS_BYTES_MAX: u64 = 1 << 20;
+
 /// A plugin is smaller than the compiler.
 const PLUGIN_BYTES_MAX: u64 = 256 << 20;
 
@@ -370,17 +379,13 @@ impl SearchQuestion {
 }
 
 impl Question {
-    /// A wrapper may look at any variable; another program only at those that gcc and clang know.
+    /// A wrapper may look at any variable, and so may specs that are given by name; another program only
+    /// at those that gcc and clang know.
     fn new(driver: &Path, arguments: Vec<OsString>, wraps: bool, asker: &Asker) -> Question {
-        // Where specs are given by name, it says where they may be.
         let specs = arguments.iter().any(|word| specs_option(word).is_some());
         let all = asker.environment.iter();
         let variables = all
-            .filter(|(name, _)| {
-                wraps
-                    || DECIDING.iter().any(|deciding| name == deciding)
-                    || specs && *name == "LIBRARY_PATH"
-            })
+            .filter(|(name, _)| wraps || specs || DECIDING.iter().any(|deciding| name == deciding))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         Question { driver: driver.to_owned(), arguments, variables }
@@ -420,6 +425,48 @@ fn specs_missed(question: &Question, banner: &Banner, here: &WorkingDirectory) -
     absent
 }
 
+/// The variables that specs ask for (`%:getenv(NAME …)`), with their values: what comes of them shows in
+/// none of the call's words.
+fn specs_variables(banner: &Banner, asker: &Asker) -> Vec<(OsString, OsString)> {
+    let mut found = Vec::new();
+    for path in banner.configuration.iter().filter(|_| banner.family == Family::Gcc) {
+        let Ok(bytes) = read_head(asker.here, path, SPECS_BYTES_MAX) else { continue };
+        for name in compiler::variables_of_specs(&bytes) {
+            let value = asker.environment.get(&name).unwrap_or_default().to_owned();
+            found.push((name, value));
+        }
+    }
+    found
+}
+
+/// The programs that a script names, of which one may run the compiler: clang does not say by which name
+/// it was called, and a link may come to lead to another compiler.
+fn scripts_programs(script: &Path, path_variable: &OsStr, asker: &Asker) -> Vec<PathBuf> {
+    let Ok(bytes) = read_head(asker.here, script, SCRIPT_BYTES_MAX) else { return Vec::new() };
+    let folder = script.parent().unwrap_or(Path::new(""));
+    let is_program = |path: &PathBuf| {
+        let stat = asker.here.stat(path);
+        stat.is_ok_and(|stat| {
+            stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_mode & 0o111 != 0
+        })
+    };
+    let mut found = Vec::new();
+    for word in compiler::words_of_script(&bytes) {
+        let beside = folder.join(Path::new(word).strip_prefix("/").unwrap_or(Path::new(word)));
+        let searched = compiler::may_be_compiler(word)
+            .then(|| compiler::locate_program(asker.here, Path::new(word), &[], path_variable))
+            .flatten()
+            .map(|(path, _)| path);
+        let absolute = Some(PathBuf::from(word)).filter(|path| path.is_absolute());
+        for path in [Some(beside), absolute, searched].into_iter().flatten() {
+            if found.len() < SCRIPT_PROGRAMS_MAX && !found.contains(&path) && is_program(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
 /// Plugins that may read more than the source are not understood.
 fn check_plugins(banner: &Banner, asker: &Asker) -> Result<(), Unidentified> {
     for plugin in &banner.plugins {
@@ -444,8 +491,12 @@ fn check_plugins(banner: &Banner, asker: &Asker) -> Result<(), Unidentified> {
 }
 
 fn head(here: &WorkingDirectory, path: &Path) -> io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(compiler::PROGRAM_HEAD_BYTES);
-    here.open_file(path)?.take(compiler::PROGRAM_HEAD_BYTES as u64).read_to_end(&mut head)?;
+    read_head(here, path, compiler::PROGRAM_HEAD_BYTES as u64)
+}
+
+fn read_head(here: &WorkingDirectory, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    here.open_file(path)?.take(bytes_max).read_to_end(&mut head)?;
     Ok(head)
 }
 
@@ -472,7 +523,8 @@ fn probe(
     asker: &mut Asker,
 ) -> Result<Compiler, Unidentified> {
     let driver = &question.driver;
-    let banner = ask(question, asker)?;
+    let mut banner = ask(question, asker)?;
+    banner.variables = specs_variables(&banner, asker);
     let mut files = vec![driver.clone()];
     let mut absent = Vec::new();
     let path_variable = asker.environment.get("PATH").unwrap_or_default().to_owned();
@@ -504,6 +556,9 @@ fn probe(
     absent.extend(specs_missed(question, &banner, asker.here));
     check_plugins(&banner, asker)?;
     files.extend(libraries(&files, asker)?);
+    if script {
+        files.extend(scripts_programs(driver, &path_variable, asker));
+    }
     files.extend(banner.plugins.iter().cloned());
     files.extend(banner.configuration.iter().cloned());
     Compiler::identify(banner, files, absent, wraps, asker.memo, asker.here, asker.now)

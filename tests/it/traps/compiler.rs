@@ -79,6 +79,35 @@ fn wrapper_script_that_obeys_a_variable() {
     }
 }
 
+#[test]
+fn wrapper_script_whose_link_leads_to_another_compiler() {
+    if !have("gcc") || !have("clang") {
+        return skip("wrapper_script_whose_link_leads", "gcc and clang are not both installed");
+    }
+    let project = Project::new(&[("a.c", "int x = sizeof(long) + __GNUC__;\n")]);
+    project.script("w/cc", "#!/bin/sh\nexec \"$(dirname \"$0\")/real\" \"$@\"\n");
+    let cache = Cache::new();
+    for compiler in ["gcc", "clang", "gcc", "clang", "gcc"] {
+        let _ = std::fs::remove_file(project.path("w/real"));
+        std::os::unix::fs::symlink(Path::new("/usr/bin").join(compiler), project.path("w/real"))
+            .unwrap();
+        check(&project, &cache, Call::from("w/cc -c a.c"));
+    }
+}
+
+#[test]
+fn specs_that_ask_for_a_variable() {
+    if !have("gcc") {
+        return skip("specs_that_ask_for_a_variable", "gcc is not installed");
+    }
+    let specs = "*cpp_unique_options:\n+ -DX=%:getenv(NUMBER 1)\n\n";
+    let project = Project::new(&[("a.c", "int x = X;\n"), ("own.specs", specs)]);
+    let cache = Cache::new();
+    for number in ["1", "2", "1"] {
+        check(&project, &cache, Call::from("gcc -specs=own.specs -c a.c").env("NUMBER", number));
+    }
+}
+
 /// A copy of gcc with programs of its own in `tool`, and the folder of those.
 fn own_gcc(project: &Project) -> PathBuf {
     let ask = |what: &str| {
