@@ -58,13 +58,17 @@ fn ways_to_start_a_call() {
     for setting in Setting::all() {
         let mut stage = Stage::new(None);
         for (number, fed) in fed.into_iter().enumerate() {
-            let files = [("w/a.c", source), ("w/fed.h", fed)];
+            let files = [("w/a.c", source), ("w/a.s", ".data\n"), ("w/fed.h", fed)];
             let files = files.map(|(path, text)| (path.to_owned(), Node::file(text, 1 << 60)));
             stage.show(&with_folders(files.into()), number as u64);
-            let words = ["-c", "-Wall", "-MMD", "a.c"].map(str::to_owned).to_vec();
-            let call = Call { setting, ..call("gcc", words, "w", 0o022) };
-            let verdict = stage.judge(&call);
-            assert!(matches!(verdict, Verdict::Same { .. }), "{setting:?} {number}: {verdict:?}");
+            // Assembler reads no header.
+            for source in ["a.c", "a.s"] {
+                let words = ["-c", "-Wall", "-MMD", source].map(str::to_owned).to_vec();
+                let call = Call { setting, ..call("gcc", words, "w", 0o022) };
+                let verdict = stage.judge(&call);
+                let agrees = matches!(verdict, Verdict::Same { .. });
+                assert!(agrees, "{setting:?} {number} {source}: {verdict:?}");
+            }
             std::thread::sleep(AFTER_STEP);
         }
     }

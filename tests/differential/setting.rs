@@ -108,10 +108,12 @@ impl Setting {
         match self {
             Setting::Plain => r#"exec "$@""#.to_owned(),
             Setting::Substituted => format!(r#"exec "$@" -include <(cat "{fed}")"#),
-            // Who opens the pipe once more, as compilers do to quote a line, finds nothing in it.
+            // Who opens the pipe once more, as compilers do to quote a line, finds nothing in it. Where
+            // nobody opens it, the writer waits by itself, not in a child, and is ended.
             Setting::NamedPipe => format!(
                 r#"pipe="$TMPDIR/pipe"; rm -f "$pipe"; mkfifo "$pipe"
-{{ cat "{fed}" >"$pipe"; while :; do : >"$pipe"; sleep 0.05; done; }} &
+text=$(cat "{fed}")
+{{ printf '%s\n' "$text" >"$pipe"; while :; do : >"$pipe"; sleep 0.05; done; }} >/dev/null 2>&1 &
 "$@" -include "$pipe"; status=$?; kill $!; exit $status"#
             ),
             Setting::Descriptor => format!(r#"exec "$@" -include /dev/fd/7 7<"{fed}""#),
