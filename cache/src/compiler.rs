@@ -349,7 +349,9 @@ impl Compiler {
         let mut others = self.files.iter().skip(1);
         self.has_same_driver(driver)
             && others.all(|(path, digest)| {
-                memo.content(here, path, now).is_ok_and(|content| content.digest == *digest)
+                let content =
+                    here.stat_known(path).and_then(|stat| memo.content_of(&stat, here, path, now));
+                content.is_ok_and(|content| content.digest == *digest)
             })
             && self.absent.iter().all(|path| here.presence(path) == Presence::Absent)
     }

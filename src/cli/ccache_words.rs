@@ -20,8 +20,8 @@ struct Word {
 /// What such an option does here.
 #[derive(Clone, Copy)]
 enum Meaning {
-    /// Does this at once.
-    Do(fn() -> Outcome),
+    /// Does this at once, as this call of ours does.
+    Do(fn() -> Outcome, &'static str),
     /// Does this with the word that follows.
     With(fn(&str) -> Outcome),
     /// Sets a variable, for the options after it, to the word that follows.
@@ -40,22 +40,22 @@ const fn word(short: Option<char>, long: &'static str, meaning: Meaning) -> Word
 
 /// Every option of ccache 4 that is not a compiler's, and those of sccache that people type.
 const WORDS: &[Word] = &[
-    word(Some('s'), "show-stats", Do(stats::show)),
-    word(None, "print-stats", Do(print_stats)),
-    word(Some('z'), "zero-stats", Do(store::zero)),
-    word(Some('C'), "clear", Do(store::clear)),
-    word(Some('c'), "cleanup", Do(cleanup)),
+    word(Some('s'), "show-stats", Do(stats::show, "rcache stats")),
+    word(None, "print-stats", Do(print_stats, "rcache stats --json")),
+    word(Some('z'), "zero-stats", Do(store::zero, "rcache zero")),
+    word(Some('C'), "clear", Do(store::clear, "rcache clear")),
+    word(Some('c'), "cleanup", Do(cleanup, "rcache trim")),
     word(None, "evict-older-than", With(evict_older_than)),
     word(Some('M'), "max-size", With(|size| set("max_size", size))),
     word(Some('F'), "max-files", With(|count| set("max_files", count))),
     word(Some('o'), "set-config", With(set_config)),
     word(Some('k'), "get-config", With(get_config)),
-    word(Some('p'), "show-config", Do(settings::show)),
+    word(Some('p'), "show-config", Do(settings::show, "rcache config")),
     word(Some('d'), "dir", Variable("RCACHE_DIR")),
     word(None, "config-path", Variable("RCACHE_CONFIG")),
     word(Some('v'), "verbose", Nothing),
-    word(None, "start-server", Do(super::daemon::start)),
-    word(None, "stop-server", Do(super::daemon::stop)),
+    word(None, "start-server", Do(super::daemon::start, "rcache daemon start")),
+    word(None, "stop-server", Do(super::daemon::stop, "rcache daemon stop")),
     word(Some('x'), "show-compression", Instead("`rcache stats` shows the size of the store")),
     word(Some('X'), "recompress", Instead("set compression_level; it holds for new results")),
     word(None, "recompress-threads", Instead("nothing is recompressed")),
@@ -100,7 +100,12 @@ pub fn run(arguments: &[OsString]) -> Outcome {
                 },
             };
             status = match step.word.meaning {
-                Do(action) => action()?,
+                Do(action, ours) => {
+                    let status = action()?;
+                    // On standard error: what a script reads stays as it is.
+                    eprintln!("rcache: `{ours}` does the same");
+                    status
+                }
                 With(action) => action(&operand()?)?,
                 Variable(name) => set_variable(name, &operand()?)?,
                 Nothing => status,
