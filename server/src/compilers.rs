@@ -46,6 +46,9 @@ const SCRIPT_PROGRAMS_MAX: usize = 16;
 /// Specs are some KB.
 const SPECS_BYTES_MAX: u64 = 1 << 20;
 
+/// How the functions of specs begin that look for a file (gcc/gcc.cc, `static_spec_functions`).
+const ASKS_FOR_FILE: &[u8] = b"%:if-exists";
+
 /// A plugin is smaller than the compiler.
 const PLUGIN_BYTES_MAX: u64 = 256 << 20;
 
@@ -426,17 +429,26 @@ fn specs_missed(question: &Question, banner: &Banner, here: &WorkingDirectory) -
 }
 
 /// The variables that specs ask for (`%:getenv(NAME …)`), with their values: what comes of them shows in
-/// none of the call's words.
-fn specs_variables(banner: &Banner, asker: &Asker) -> Vec<(OsString, OsString)> {
+/// none of the call's words. Specs that ask whether a file exists are not understood.
+fn specs_variables(
+    banner: &Banner,
+    asker: &Asker,
+) -> Result<Vec<(OsString, OsString)>, Unidentified> {
     let mut found = Vec::new();
     for path in banner.configuration.iter().filter(|_| banner.family == Family::Gcc) {
         let Ok(bytes) = read_head(asker.here, path, SPECS_BYTES_MAX) else { continue };
+        if bytes.windows(ASKS_FOR_FILE.len()).any(|part| part == ASKS_FOR_FILE) {
+            return Err(Unidentified::Unusable(Uncacheable::new(
+                Counter::UnsupportedCompilerOption,
+                format!("-specs: {} asks whether a file exists", path.display()),
+            )));
+        }
         for name in compiler::variables_of_specs(&bytes) {
             let value = asker.environment.get(&name).unwrap_or_default().to_owned();
             found.push((name, value));
         }
     }
-    found
+    Ok(found)
 }
 
 /// The programs that a script names, of which one may run the compiler: clang does not say by which name
@@ -524,7 +536,7 @@ fn probe(
 ) -> Result<Compiler, Unidentified> {
     let driver = &question.driver;
     let mut banner = ask(question, asker)?;
-    banner.variables = specs_variables(&banner, asker);
+    banner.variables = specs_variables(&banner, asker)?;
     let mut files = vec![driver.clone()];
     let mut absent = Vec::new();
     let path_variable = asker.environment.get("PATH").unwrap_or_default().to_owned();

@@ -108,6 +108,24 @@ fn specs_that_ask_for_a_variable() {
     }
 }
 
+#[test]
+fn specs_that_ask_for_a_file() {
+    if !have("gcc") {
+        return skip("specs_that_ask_for_a_file", "gcc is not installed");
+    }
+    let project = Project::new(&[("a.c", "#if X\nint x;\n#endif\n")]);
+    // gcc looks for absolute names only.
+    let there = project.path("there").display().to_string();
+    let option = format!("%:if-exists-else({there} -DX=2)");
+    project.write("own.specs", &format!("*cpp_unique_options:\n+ {option}\n\n"));
+    let cache = Cache::new();
+    for _ in 0..2 {
+        check(&project, &cache, "gcc -specs=own.specs -c a.c");
+    }
+    project.write("there", "");
+    check(&project, &cache, "gcc -specs=own.specs -c a.c");
+}
+
 /// A copy of gcc with programs of its own in `tool`, and the folder of those.
 fn own_gcc(project: &Project) -> PathBuf {
     let ask = |what: &str| {
