@@ -117,7 +117,7 @@ fn specs_that_ask_for_a_file() {
     // gcc looks for absolute names only.
     let there = project.path("there").display().to_string();
     let option = format!("%:if-exists-else({there} -DX=2)");
-    project.write("own.specs", &format!("*cpp_unique_options:\n+ {option}\n\n"));
+    project.write("own.specs", format!("*cpp_unique_options:\n+ {option}\n\n"));
     let cache = Cache::new();
     for _ in 0..2 {
         check(&project, &cache, "gcc -specs=own.specs -c a.c");
