@@ -35,7 +35,7 @@ CMD ["--metrics-port", "3633"]
 # The binary is all that the last layer holds (with its licences): a new rcache is a small download.
 # Builders that make every stage come through here without a binary, hence the pattern.
 FROM compilers AS worker-prebuilt
-COPY LICENSE-APACHE LICENSE-MIT target/release/rcach[e] /opt/rcache/
+COPY LICENSE-APACHE LICENSE-MIT target/*/release/rcach[e] /opt/rcache/
 
 FROM ${RUST} AS build
 WORKDIR /source
@@ -43,5 +43,5 @@ COPY . .
 RUN cargo build --release --locked --bin rcache
 
 FROM compilers AS worker
-COPY --from=build /source/LICENSE-APACHE /source/LICENSE-MIT /source/target/release/rcache \
+COPY --from=build /source/LICENSE-APACHE /source/LICENSE-MIT /source/target/*/release/rcache \
      /opt/rcache/

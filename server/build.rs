@@ -16,9 +16,15 @@ impl Fnv {
 
 fn main() {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-    for folder in
-        ["../early/src", "../config/src", "../cache/src", "../remote/src", "src", "../src"]
-    {
+    for folder in [
+        "../early/src",
+        "../config/src",
+        "../cache/src",
+        "../remote/src",
+        "../shared/src",
+        "src",
+        "../src",
+    ] {
         println!("cargo:rerun-if-changed={folder}");
         add_folder(&mut hash, Path::new(folder));
     }
