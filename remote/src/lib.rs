@@ -10,6 +10,7 @@ pub mod protocol;
 pub mod call;
 pub mod customer;
 mod listener;
+pub mod reapi;
 pub mod resolve;
 pub mod scheduler;
 
