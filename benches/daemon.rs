@@ -6,8 +6,8 @@
 mod rivals;
 
 use cache::entry::{Entry, PartKind};
-use cache::hasher::Digest;
 use cache::store::{EntryKind, SaveOptions, Store};
+use compiler::hasher::Digest;
 use rivals::{Arena, Failure, Kind, Rival};
 use server::launcher_protocol::{
     BUILD, Caller, Terminal, ToDaemon, ToLauncher, read_frame, write_frame,

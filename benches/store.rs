@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant, SystemTime};
 
 use cache::entry::{Entry, PartKind};
-use cache::hasher::Digest;
 use cache::store::{EntryKind, Limits, SaveOptions, Store};
+use compiler::hasher::Digest;
 
 const ENTRIES: u64 = 100_000;
 const LOOKUPS: u64 = 20_000;

@@ -19,6 +19,7 @@ fn main() {
     for folder in [
         "../early/src",
         "../config/src",
+        "../compiler/src",
         "../cache/src",
         "../remote/src",
         "../shared/src",

@@ -95,7 +95,7 @@ pub fn write_light(folder: &Path, count: usize) -> Result<(), Failure> {
 /// Waits until what was just written is old enough for its time stamps to prove something: from
 /// then on no cache has to read it again at each hit.
 pub fn settle(written: SystemTime) {
-    let wait = cache::file_memo::SETTLE + Duration::from_secs(2);
+    let wait = compiler::file_memo::SETTLE + Duration::from_secs(2);
     let rest = wait.saturating_sub(written.elapsed().unwrap_or_default());
     println!("waiting {} s, so that no source is too young to be trusted", rest.as_secs());
     std::thread::sleep(rest);

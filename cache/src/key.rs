@@ -5,9 +5,9 @@
 //! manifest. A result is named by the source key and the contents of those files, or by the
 //! preprocessed text.
 
-use crate::hasher::{Digest, KeyHasher, KeySink};
-use crate::invocation::{Invocation, Role};
 use crate::manifest::Recorded;
+use compiler::hasher::{Digest, KeyHasher, KeySink};
+use compiler::invocation::{Invocation, Role};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

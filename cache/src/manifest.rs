@@ -21,8 +21,8 @@ mod bytes;
 mod check;
 mod names;
 
-use crate::hasher::{Digest, KeyHasher, KeySink};
 use bytes::{Reader, Tables};
+use compiler::hasher::{Digest, KeyHasher, KeySink};
 use names::StoredNames;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -89,7 +89,7 @@ pub struct Recorded<'a> {
 pub struct AbsentIn<'a> {
     /// The folder as spelled; empty for the working directory.
     pub folder: &'a Path,
-    /// Identifies folder and names, for [`crate::file_memo::FileMemo::all_absent`].
+    /// Identifies folder and names, for [`compiler::file_memo::FileMemo::all_absent`].
     pub set: Digest,
     /// The names.
     pub names: Names<'a>,

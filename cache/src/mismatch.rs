@@ -1,7 +1,7 @@
 //! Where a stored result and a compile of the same unit differ, and what is kept to show it.
 
 use crate::entry::{Entry, PartKind};
-use crate::hasher::Digest;
+use compiler::hasher::Digest;
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};

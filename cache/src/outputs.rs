@@ -5,7 +5,7 @@ mod leftovers;
 mod temporary;
 
 use crate::entry::{Entry, PartKind};
-use crate::file_memo::{Stamp, WorkingDirectory};
+use compiler::file_memo::{Stamp, WorkingDirectory};
 use rustix::fs::FileType;
 use std::fs::File;
 use std::io::{self, Read};
@@ -214,7 +214,7 @@ pub fn read_written(
 mod tests {
     use super::*;
     use crate::entry::{Part, Stored};
-    use crate::hasher::Digest;
+    use compiler::hasher::Digest;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 

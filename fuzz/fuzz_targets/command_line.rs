@@ -1,6 +1,6 @@
 //! The words of a call, one on each line; what is understood is understood again.
 #![no_main]
-use cache::invocation::{Context, Family, Invocation, Sloppiness};
+use compiler::invocation::{Context, Family, Invocation, Sloppiness};
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

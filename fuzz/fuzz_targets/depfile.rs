@@ -3,7 +3,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Some(inputs) = cache::depfile::inputs(bytes) {
+    if let Some(inputs) = compiler::depfile::inputs(bytes) {
         assert!(!inputs.is_empty() && inputs.len() <= bytes.len());
     }
 });

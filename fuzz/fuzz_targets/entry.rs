@@ -1,7 +1,7 @@
 //! A blob that lies under a right checksum; what is read can be written and read again.
 #![no_main]
 use cache::entry::Entry;
-use cache::hasher::Digest;
+use compiler::hasher::Digest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

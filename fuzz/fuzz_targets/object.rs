@@ -1,7 +1,7 @@
 //! An object of a hostile host: where all of it is there, less of it is not.
 #![no_main]
-use cache::object::is_whole;
-use cache::options::Phase;
+use compiler::object::is_whole;
+use compiler::options::Phase;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

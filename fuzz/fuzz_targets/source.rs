@@ -1,6 +1,6 @@
 //! A source file of any bytes: what is found is in the text, each once.
 #![no_main]
-use cache::scan::{scan, scan_definition};
+use compiler::scan::{scan, scan_definition};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

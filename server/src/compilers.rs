@@ -3,13 +3,13 @@
 use crate::in_flight::InFlight;
 use crate::launcher_protocol::Run;
 use crate::party::Party;
-use cache::compiler::{self, Banner, Compiler};
-use cache::environment;
-use cache::file_memo::{Content, FileMemo, Presence, WorkingDirectory};
-use cache::hasher::{Digest, KeyHasher, KeySink};
-use cache::invocation::Family;
-use cache::outcome::{Counter, Uncacheable};
-use cache::search::SearchPath;
+use compiler::environment;
+use compiler::file_memo::{Content, FileMemo, Presence, WorkingDirectory};
+use compiler::hasher::{Digest, KeyHasher, KeySink};
+use compiler::identity::{self, Banner, Compiler};
+use compiler::invocation::Family;
+use compiler::outcome::{Counter, Uncacheable};
+use compiler::search::SearchPath;
 use config::Environment;
 use remote::protocol::Checksum;
 use remote::protocol::identity::CompilerIdentity;
@@ -204,7 +204,7 @@ impl Compilers {
         if let Some(known) = find_known() {
             return Ok(Some(known));
         }
-        let command = compiler::effective_command(&ask(&question, asker)?);
+        let command = identity::effective_command(&ask(&question, asker)?);
         remember(&self.commands, key, command, COMMANDS_MAX);
         turn.done();
         Ok(Some(command))
@@ -443,7 +443,7 @@ fn specs_variables(
                 format!("-specs: {} asks whether a file exists", path.display()),
             )));
         }
-        for name in compiler::variables_of_specs(&bytes) {
+        for name in identity::variables_of_specs(&bytes) {
             let value = asker.environment.get(&name).unwrap_or_default().to_owned();
             found.push((name, value));
         }
@@ -463,10 +463,10 @@ fn scripts_programs(script: &Path, path_variable: &OsStr, asker: &Asker) -> Vec<
         })
     };
     let mut found = Vec::new();
-    for word in compiler::words_of_script(&bytes) {
+    for word in identity::words_of_script(&bytes) {
         let beside = folder.join(Path::new(word).strip_prefix("/").unwrap_or(Path::new(word)));
-        let searched = compiler::may_be_compiler(word)
-            .then(|| compiler::locate_program(asker.here, Path::new(word), &[], path_variable))
+        let searched = identity::may_be_compiler(word)
+            .then(|| identity::locate_program(asker.here, Path::new(word), &[], path_variable))
             .flatten()
             .map(|(path, _)| path);
         let absolute = Some(PathBuf::from(word)).filter(|path| path.is_absolute());
@@ -489,7 +489,7 @@ fn check_plugins(banner: &Banner, asker: &Asker) -> Result<(), Unidentified> {
         let why = match read {
             Err(_) => format!("{name} cannot be read"),
             Ok(size) if size as u64 == PLUGIN_BYTES_MAX => format!("{name} is too large"),
-            Ok(_) => match cache::plugin::reaches_outside(&bytes) {
+            Ok(_) => match compiler::plugin::reaches_outside(&bytes) {
                 Some(function) => format!("{name} calls {function}"),
                 None => continue,
             },
@@ -503,7 +503,7 @@ fn check_plugins(banner: &Banner, asker: &Asker) -> Result<(), Unidentified> {
 }
 
 fn head(here: &WorkingDirectory, path: &Path) -> io::Result<Vec<u8>> {
-    read_head(here, path, compiler::PROGRAM_HEAD_BYTES as u64)
+    read_head(here, path, identity::PROGRAM_HEAD_BYTES as u64)
 }
 
 fn read_head(here: &WorkingDirectory, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
@@ -542,7 +542,7 @@ fn probe(
     let path_variable = asker.environment.get("PATH").unwrap_or_default().to_owned();
     for program in &banner.programs {
         let located =
-            compiler::locate_program(asker.here, program, &banner.program_folders, &path_variable);
+            identity::locate_program(asker.here, program, &banner.program_folders, &path_variable);
         let Some((path, before)) = located else {
             return Err(cannot_probe(program, "is not to be found"));
         };
@@ -552,7 +552,7 @@ fn probe(
     let script = content.is_none_or(|content| content.script);
     let wraps = script || !names_itself(&banner, driver, &files, asker);
     if let Some(behind) = banner.driver.as_ref().filter(|_| wraps) {
-        let located = compiler::locate_program(asker.here, behind, &[], &path_variable);
+        let located = identity::locate_program(asker.here, behind, &[], &path_variable);
         let (path, before) = located.unwrap_or_default();
         files.extend(Some(path).filter(|path| !path.as_os_str().is_empty()));
         absent.extend(before);
@@ -593,7 +593,7 @@ fn names_itself(banner: &Banner, driver: &Path, files: &[PathBuf], asker: &Asker
                 opened.and_then(|file| file.take(DRIVER_BYTES_MAX).read_to_end(&mut content));
             banner.driver.as_deref() == Some(driver)
                 && read.is_ok()
-                && compiler::is_drivers_content(&content)
+                && identity::is_drivers_content(&content)
         }
     }
 }
@@ -605,12 +605,12 @@ fn libraries(programs: &[PathBuf], asker: &mut Asker) -> Result<Vec<PathBuf>, Un
     let preload = asker.environment.get("LD_PRELOAD").map(counting_preloads);
     for program in programs {
         let Ok(head) = head(asker.here, program) else { continue };
-        let Some(interpreter) = compiler::interpreter(&head) else { continue };
+        let Some(interpreter) = identity::interpreter(&head) else { continue };
         let arguments = vec![b"--list".to_vec(), program.as_os_str().as_bytes().to_vec()];
         let mut run = probe_run(&interpreter, arguments);
         run.environment.extend(preload.iter().cloned());
         let probed = asker.prober.probe(run)?;
-        libraries.extend(compiler::listed_libraries(&probed.stdout));
+        libraries.extend(identity::listed_libraries(&probed.stdout));
     }
     Ok(libraries)
 }

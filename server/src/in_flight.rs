@@ -1,7 +1,7 @@
 //! What several calls need at the same time is made once: the second caller waits for the first, but not for one that is stopped, and not for ever.
 
 use crate::party::{Party, Process};
-use cache::hasher::Digest;
+use compiler::hasher::Digest;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

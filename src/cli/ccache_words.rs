@@ -1,7 +1,7 @@
 //! The options that fingers and scripts know from ccache and sccache, such as `-s` and `--max-size`.
 
 use super::{Outcome, ask, number, settings, stats, store};
-use cache::outcome::Counter;
+use compiler::outcome::Counter;
 use config::{ByteSize, Environment, Span};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};

@@ -2,7 +2,7 @@
 
 use super::screen::{self, Paint, Style, bytes, count, percent};
 use super::{Outcome, ask, number, text};
-use cache::outcome::{Counter, CounterKind};
+use compiler::outcome::{Counter, CounterKind};
 use config::Span;
 use serde_json::{Value, json};
 use std::fmt::Write;

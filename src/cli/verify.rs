@@ -4,8 +4,8 @@ mod calls;
 
 use super::screen::{self, bytes, count};
 use super::{Outcome, ask, number, text};
-use cache::hasher::Digest;
 use cache::store::{Blob, Checker};
+use compiler::hasher::Digest;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write;

@@ -4,7 +4,7 @@ use crate::project::{HEADER_NAMES, Kind, SOURCES};
 use crate::random::Random;
 use crate::setting::Setting;
 use crate::tree::ROOT;
-use cache::options::{Effect, Row, Shape, TABLE};
+use compiler::options::{Effect, Row, Shape, TABLE};
 
 /// Which compilers are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

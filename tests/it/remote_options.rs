@@ -1,8 +1,8 @@
 //! Every option that the table lets out of this machine gives the same object from the text that is sent.
 
 use crate::support::{Compilers, Project, compilers};
-use cache::invocation::{Context, Family, Invocation};
-use cache::options::{Effect, Shape, TABLE};
+use compiler::invocation::{Context, Family, Invocation};
+use compiler::options::{Effect, Shape, TABLE};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
@@ -93,7 +93,7 @@ fn words(family: Compilers) -> Vec<Vec<String>> {
             }
             Shape::JoinedOrSeparate | Shape::Separate => continue,
         };
-        let known = |word: &String| cache::options::lookup(word.as_bytes(), known).is_some();
+        let known = |word: &String| compiler::options::lookup(word.as_bytes(), known).is_some();
         words.push(spelled.into_iter().filter(known).collect());
     }
     words

@@ -5,7 +5,7 @@ use crate::support::{
     wait_until,
 };
 use cache::entry::{Entry, PartKind};
-use cache::hasher::Digest;
+use compiler::hasher::Digest;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use super::{
     HEADER_SIZE_BYTES_MAX, Header, PART_SIZE_BYTES, PARTS_MAX, PREFIX_SIZE_BYTES, PartHeader,
     PartKind, prefix,
 };
-use crate::hasher::Digest;
+use compiler::hasher::Digest;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;

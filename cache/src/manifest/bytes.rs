@@ -2,7 +2,7 @@
 
 use super::Recorded;
 use super::names::write_names;
-use crate::hasher::Digest;
+use compiler::hasher::Digest;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::hash::Hash;

@@ -1,8 +1,8 @@
 //! Whether all is as it was when a result was made.
 
 use super::{AbsentIn, Recorded};
-use crate::file_memo::{FileMemo, Folders, Presence, WorkingDirectory, is_folder};
-use crate::hasher::Digest;
+use compiler::file_memo::{FileMemo, Folders, Presence, WorkingDirectory, is_folder};
+use compiler::hasher::Digest;
 use rustix::fs::Stat;
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Tests of manifests and of their checks.
 
 use super::*;
-use crate::file_memo::{FileMemo, WorkingDirectory};
+use compiler::file_memo::{FileMemo, WorkingDirectory};
 use proptest::prelude::*;
 use std::time::SystemTime;
 

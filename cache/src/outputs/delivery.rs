@@ -2,7 +2,7 @@
 
 use super::{OutputFile, Temporary, Whole};
 use crate::entry::{Damage, PartKind, Piece, Stored, Unpacker};
-use crate::file_memo::WorkingDirectory;
+use compiler::file_memo::WorkingDirectory;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

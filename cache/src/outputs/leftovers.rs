@@ -1,7 +1,7 @@
 //! What a process that was killed amid a delivery has left in a build folder.
 
 use super::temporary::{NAME_END, NAME_START};
-use crate::file_memo::{WorkingDirectory, nanoseconds_of};
+use compiler::file_memo::{WorkingDirectory, nanoseconds_of};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -28,7 +28,7 @@ pub fn remove_leftovers(here: &WorkingDirectory, folder: &Path, now: SystemTime)
         let is_old = || {
             let stat = rustix::fs::statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW);
             stat.is_ok_and(|stat| {
-                let changed = crate::file_memo::Stamp::of(&stat).changed_ns;
+                let changed = compiler::file_memo::Stamp::of(&stat).changed_ns;
                 changed + AGE_MAX.as_nanos() as i128 <= nanoseconds_of(now)
             })
         };

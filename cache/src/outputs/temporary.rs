@@ -2,7 +2,7 @@
 
 use super::OutputFile;
 use crate::entry::PartKind;
-use crate::file_memo::{Stamp, WorkingDirectory};
+use compiler::file_memo::{Stamp, WorkingDirectory};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 use std::fs::File;

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::ownership::{is_trusted, secure};
 use crate::entry::{ENTRY_SIZE_BYTES_MAX, HEADER_SIZE_BYTES_MAX};
-use crate::hasher::Digest;
 use crate::outputs;
+use compiler::hasher::Digest;
 
 /// The folders that `store/` is split into, one for each first byte of a key.
 pub(super) const SHARDS: u16 = 256;

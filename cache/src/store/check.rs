@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::blobs::{Blobs, Found, SHARDS};
 use super::{Store, lock};
 use crate::entry::{Damage, Entry, PartKind};
-use crate::hasher::Digest;
 use crate::manifest::Manifest;
+use compiler::hasher::Digest;
 
 /// What is to be found under the name of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]

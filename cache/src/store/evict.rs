@@ -57,7 +57,7 @@ pub(super) fn victims(rows: &[Row], totals: &Totals, goal: Goal) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hasher::Digest;
+    use compiler::hasher::Digest;
 
     fn totals(bytes: u64, files: u64) -> Totals {
         Totals { bytes, files, ..Totals::default() }

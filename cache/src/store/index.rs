@@ -20,7 +20,7 @@ use rusqlite::{
 
 use super::EntryKind;
 use super::pending::{Batch, Change};
-use crate::hasher::Digest;
+use compiler::hasher::Digest;
 
 /// The version of the tables; an index of another version is rebuilt from the blobs.
 const SCHEMA_VERSION: i64 = 1;

@@ -43,7 +43,7 @@ use self::index::{Index, Row, to_microseconds};
 use self::pending::{Batch, CHANGES_MAX, Counters, Pending, SOURCES_MAX, Saved, USES_MAX};
 use self::repair::{WALK_PERIOD, Walk};
 use crate::entry::{Damage, Entry, LARGE_FROM_BYTES, Spooled, Stored, write_blob};
-use crate::hasher::Digest;
+use compiler::hasher::Digest;
 
 pub use self::blobs::Scratch;
 pub use self::check::{Blob, Checker};

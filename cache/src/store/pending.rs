@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::index::Summary;
 use super::{EntryKind, Totals};
-use crate::hasher::Digest;
+use compiler::hasher::Digest;
 
 /// Entries that may wait; beyond this the index has been out of reach for long, and the store
 /// takes nothing new that it could not account for.

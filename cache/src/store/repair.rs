@@ -12,7 +12,7 @@ use super::blobs::{Blobs, SHARDS, TEMP_AGE_MAX, room};
 use super::index::{Index, Row, Summary, is_damage, to_microseconds};
 use super::{EntryKind, Store, StoreError, lock};
 use crate::entry::{Header, PartKind};
-use crate::hasher::Digest;
+use compiler::hasher::Digest;
 
 /// Files that one step removes from the trash.
 pub(super) const TRASH_FILES_PER_STEP: usize = 2_000;

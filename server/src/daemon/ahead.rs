@@ -4,9 +4,9 @@ use super::helpers::Help;
 use super::lookup::{self, Found};
 use super::unit::Unit;
 use super::{Cache, Daemon, lock};
-use cache::file_memo::WorkingDirectory;
-use cache::hasher::Digest;
 use cache::outputs::{Delivery, OutputFile};
+use compiler::file_memo::WorkingDirectory;
+use compiler::hasher::Digest;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// What is fetched ahead. Whoever asked for it takes or discards it: nothing of it is left when its

@@ -1,10 +1,10 @@
 //! What counts for a result besides the words of the call, the source and its headers.
 
 use super::unit::Call;
-use cache::compiler::Compiler;
-use cache::file_memo::{FileMemo, WorkingDirectory};
-use cache::hasher::{Digest, KeyHasher, KeySink};
-use cache::invocation::{Family, Invocation};
+use compiler::file_memo::{FileMemo, WorkingDirectory};
+use compiler::hasher::{Digest, KeyHasher, KeySink};
+use compiler::identity::Compiler;
+use compiler::invocation::{Family, Invocation};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

@@ -2,8 +2,8 @@
 
 use super::{Daemon, home, lock};
 use crate::client::{self, PassedThrough};
-use cache::outcome::{Counter, Uncacheable};
 use cache::store::Standing;
+use compiler::outcome::{Counter, Uncacheable};
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

@@ -3,9 +3,9 @@
 use super::lookup::Known;
 use super::start::{CLOCK_TICKS_MAX, Doubt, Start};
 use super::unit::Unit;
-use cache::file_memo::{Content, FileMemo, Stamp, System, WorkingDirectory, nanoseconds_of};
-use cache::outcome::{Counter, Uncacheable};
-use cache::search::SearchPath;
+use compiler::file_memo::{Content, FileMemo, Stamp, System, WorkingDirectory, nanoseconds_of};
+use compiler::outcome::{Counter, Uncacheable};
+use compiler::search::SearchPath;
 use rustix::fs::Stat;
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -4,7 +4,7 @@ use super::conversation::Conversation;
 use super::descriptors;
 use crate::compilers::Unidentified;
 use crate::launcher_protocol::Run;
-use cache::outcome::Uncacheable;
+use compiler::outcome::Uncacheable;
 use std::io;
 
 pub use crate::compilers::{Asker, Compilers, Probed, Prober, driver_name};

@@ -1,6 +1,6 @@
 //! What happened since the last flush: counters in memory, off the path of every call.
 
-use cache::outcome::{Counter, Uncacheable};
+use compiler::outcome::{Counter, Uncacheable};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,6 @@
 //! Descriptors: as many as the system allows, and where those are few, no more calls at one time than they are enough for.
 
-use cache::outcome::{Counter, Uncacheable};
+use compiler::outcome::{Counter, Uncacheable};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;

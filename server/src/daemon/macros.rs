@@ -1,9 +1,9 @@
 //! Names of files that macros hide or make, followed over all files of a unit.
 
 use super::unit::Unit;
-use cache::hasher::Digest;
-use cache::scan::{Scan, follow};
-use cache::search::FileRead;
+use compiler::hasher::Digest;
+use compiler::scan::{Scan, follow};
+use compiler::search::FileRead;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;

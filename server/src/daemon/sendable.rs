@@ -14,9 +14,9 @@ use super::text::{Text, line_marks, precompiled_header};
 use super::unit::Unit;
 use super::{Cache, Daemon, streams};
 use crate::launcher_protocol::{Run, descriptor_mark};
-use cache::depfile;
-use cache::invocation::{Family, Language, Role};
-use cache::scan::Scan;
+use compiler::depfile;
+use compiler::invocation::{Family, Language, Role};
+use compiler::scan::Scan;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -286,7 +286,7 @@ fn as_it_is(unit: &Unit) -> Result<Sendable, StaysHere> {
     if !text.starts_with(b"# ") {
         return Err(StaysHere("a preprocessed source without line marks".to_owned()));
     }
-    if cache::hasher::Digest::of(&text) != unit.source.digest {
+    if compiler::hasher::Digest::of(&text) != unit.source.digest {
         return Err(StaysHere("the source has just been changed".to_owned()));
     }
     let options = options(unit, Form::AsItIs);

@@ -12,7 +12,7 @@ use super::{Activity, Daemon, admin, bookkeeping, ceiling, compile, lock, signal
 use crate::client;
 use crate::launcher_protocol::{BUILD, Caller, ToDaemon, ToLauncher};
 use crate::place;
-use cache::file_memo::{FileMemo, Watches};
+use compiler::file_memo::{FileMemo, Watches};
 use config::{Config, Environment};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

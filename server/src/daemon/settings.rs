@@ -1,6 +1,6 @@
 //! The settings of each call, read from its own variables and files, and kept while those stay the same.
 
-use cache::file_memo::Stamp;
+use compiler::file_memo::Stamp;
 use config::{Config, Environment, Loaded};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,8 +1,8 @@
 //! The moment before a compile: what is changed from then on may or may not be what the compiler read.
 
 use super::unit::Unit;
-use cache::file_memo::{Stamp, System, nanoseconds_of};
 use cache::outputs;
+use compiler::file_memo::{Stamp, System, nanoseconds_of};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -8,18 +8,19 @@ use super::descriptors;
 use super::writers::Claim;
 use super::{Daemon, besides};
 use crate::launcher_protocol::{Caller, Terminal};
-use cache::compiler::Compiler;
-use cache::file_memo::{
+use cache::entry::PartKind;
+use cache::key::{self, Inputs};
+use cache::outputs::{Manner, OutputFile, access_after, has_default_permissions};
+use compiler::environment;
+use compiler::file_memo::{
     Content, FileMemo, Presence, WorkingDirectory, is_folder, is_null_device, is_refusal,
     is_regular, is_spelled_privately,
 };
-use cache::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
-use cache::invocation::{Argument, Context, Family, Invocation, Phase, Role, Sloppiness, Way};
-use cache::key::{self, Inputs};
-use cache::outcome::{Counter, Uncacheable};
-use cache::outputs::{Manner, OutputFile, access_after, has_default_permissions};
-use cache::scan::{Pieces, Reach, Scan, scan_definition};
-use cache::{entry::PartKind, environment};
+use compiler::hasher::{Digest, KeyHasher, KeyRecorder, KeySink};
+use compiler::identity::Compiler;
+use compiler::invocation::{Argument, Context, Family, Invocation, Phase, Role, Sloppiness, Way};
+use compiler::outcome::{Counter, Uncacheable};
+use compiler::scan::{Pieces, Reach, Scan, scan_definition};
 use config::{CompilerCheck, Config, Environment};
 use std::ffi::{OsStr, OsString};
 use std::io;

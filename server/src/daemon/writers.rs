@@ -1,8 +1,8 @@
 //! Who writes which output file: of two calls that write one file, each may read what the other wrote,
 //! and the earlier one must not undo what the later one did.
 
-use cache::file_memo::WorkingDirectory;
 use cache::outputs::OutputFile;
+use compiler::file_memo::WorkingDirectory;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;

@@ -12,7 +12,7 @@ use super::serve::Worker;
 use super::slots::{NoSlot, Slot};
 use super::stream::TimedStream;
 use crate::compilers::wire_identity;
-use cache::compiler::Compiler;
+use compiler::identity::Compiler;
 use remote::Reply;
 use remote::protocol::identity::{CompilerIdentity, Identity};
 use remote::protocol::request::{self, Head, Order, Packed};

@@ -3,9 +3,11 @@
 //! The command that runs is built anew from the words that were understood, so that nothing which was
 //! overlooked here can reach a compiler.
 
-use cache::invocation::{Argument, Context, Family, Invocation, Language, Phase, Role, Sloppiness};
-use cache::options;
-use cache::outcome::{Counter, Uncacheable};
+use compiler::invocation::{
+    Argument, Context, Family, Invocation, Language, Phase, Role, Sloppiness,
+};
+use compiler::options;
+use compiler::outcome::{Counter, Uncacheable};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -185,7 +187,7 @@ pub fn judge_question(words: &[Vec<u8>], facts: &Facts) -> Result<Vec<OsString>,
 /// Whether a text could make the compiler read other files: the best that can be told where nothing
 /// confines it.
 pub fn reads_files(source: &[u8]) -> bool {
-    let scan = cache::scan::scan(source);
+    let scan = compiler::scan::scan(source);
     let searches = !scan.includes.is_empty()
         || !scan.has_includes.is_empty()
         || scan.computed_include

@@ -139,7 +139,7 @@ impl Entrance {
 
 /// The files of a compiler that are not where toolchains usually are, or only seem to be: behind links,
 /// or by way of `..`.
-pub fn programs(compiler: &cache::compiler::Compiler) -> Vec<PathBuf> {
+pub fn programs(compiler: &compiler::identity::Compiler) -> Vec<PathBuf> {
     let all = compiler.files.iter().filter_map(|(path, _)| path.canonicalize().ok());
     all.filter(|path| !READABLE.iter().any(|known| path.starts_with(known))).collect()
 }

@@ -1,7 +1,7 @@
 //! Every variable that the compilers read: it counts, or the call is not cached, or it is harmless.
 
 use crate::support::{Cache, Call, LIMIT_CALL, Project, check, compilers, run, same_as_compiler};
-use cache::environment::{Meaning, VARIABLES};
+use compiler::environment::{Meaning, VARIABLES};
 use std::collections::BTreeSet;
 
 const REFUSED: &str = "unsupported_environment_variable";

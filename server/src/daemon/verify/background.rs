@@ -8,7 +8,7 @@ use crate::daemon::{ceiling, descriptors, signals};
 use crate::launcher_protocol::{Caller, Run, Terminal};
 use crate::party::{Party, Process};
 use crate::program::{End, INSIDE_VARIABLE, PseudoTerminal};
-use cache::file_memo::WorkingDirectory;
+use compiler::file_memo::WorkingDirectory;
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::termios::Winsize;

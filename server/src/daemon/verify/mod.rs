@@ -9,7 +9,7 @@ use super::{Cache, Daemon, lock};
 use crate::launcher_protocol::{Caller, Terminal};
 use background::Background;
 use cache::mismatch::Difference;
-use cache::outcome::{Counter, Uncacheable};
+use compiler::outcome::{Counter, Uncacheable};
 use config::{Environment, Loaded, Share};
 use recompile::Verdict;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Invocation, Role};
-use crate::entry::PartKind;
+use crate::part::PartKind;
 
 /// The folders below the one that is given: names of outputs must not meet.
 const MAIN: &str = "main";

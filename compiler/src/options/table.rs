@@ -8,8 +8,8 @@ use super::{
     CLANG, DIRECTORY, GCC, LOCAL, NATIVE, OFF_IS_HARMLESS, OUTPUT_NAME, PATH, POSITION, RECORD,
 };
 use super::{Debug, DepfileOption, Payload, Phase, Row, either, flag, joined, separate};
-use crate::entry::PartKind;
 use crate::outcome::Counter;
+use crate::part::PartKind;
 
 /// Every option, sorted by name.
 pub const TABLE: &[Row] = &[

@@ -8,8 +8,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::entry::PartKind;
 use crate::outcome::Counter;
+use crate::part::PartKind;
 
 pub use table::TABLE;
 

@@ -21,8 +21,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::depfile;
-use crate::entry::PartKind;
 use crate::outcome::Uncacheable;
+use crate::part::PartKind;
 
 pub use crate::options::{Family, Phase};
 pub use language::Language;

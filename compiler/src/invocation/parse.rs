@@ -12,13 +12,13 @@ use super::language::{self, Told};
 use super::payload::{self, Verdict};
 use super::profile::{self, Profiles};
 use super::{Argument, Context, Invocation, KeyPart, Role};
-use crate::entry::PartKind;
 use crate::file_memo::is_spelled_privately;
 use crate::options::{
     self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, OUTPUT_NAME, PATH,
     POSITION, Payload, Phase, Shape,
 };
 use crate::outcome::{Counter, Uncacheable};
+use crate::part::PartKind;
 use crate::response_file;
 
 /// See [`Invocation::parse`].

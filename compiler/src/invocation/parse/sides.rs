@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use super::super::{Argument, Language, names};
 use super::Call;
 use super::decide::is_null;
-use crate::entry::PartKind;
 use crate::options::{Family, Phase};
 use crate::outcome::{Counter, Uncacheable};
+use crate::part::PartKind;
 
 /// The first versions whose rules for `.dwo`, `.gcno`, `.su` and `.ci` are those of [`names`] (gcc 11
 /// reworked `-dumpbase`, clang 12 the meaning of `-gsplit-dwarf` without `-g`).
