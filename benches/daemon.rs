@@ -9,15 +9,15 @@ use cache::entry::{Entry, PartKind};
 use cache::store::{EntryKind, SaveOptions, Store};
 use compiler::hasher::Digest;
 use rivals::{Arena, Failure, Kind, Rival};
-use server::launcher_protocol::{
-    BUILD, Caller, Terminal, ToDaemon, ToLauncher, read_frame, write_frame,
-};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+use talk::launcher_protocol::{
+    BUILD, Caller, Terminal, ToDaemon, ToLauncher, read_frame, write_frame,
+};
 
 const ENTRIES: usize = 100_000;
 const HITS: usize = 20_000;
@@ -103,7 +103,7 @@ impl Line {
             environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
         };
         let folder = config::paths::make_runtime_folder(&variable, own.uid())?;
-        let view = server::place::view()?;
+        let view = talk::place::view()?;
         let name = config::paths::socket_name(BUILD, &variable, view.place(0));
         let socket = folder.join(name);
         let umask = rustix::process::umask(rustix::fs::Mode::empty());
@@ -111,11 +111,9 @@ impl Line {
         let caller = Caller {
             build: BUILD.to_owned(),
             umask: umask.bits(),
-            proof: server::place::proof(server::place::peer(
-                UnixStream::connect(&socket)?.as_fd(),
-            )?)?,
+            proof: talk::place::proof(talk::place::peer(UnixStream::connect(&socket)?.as_fd())?)?,
             view,
-            niceness: server::place::niceness(),
+            niceness: talk::place::niceness(),
             working_directory_id: (own.dev(), own.ino()),
             working_directory: folder.to_owned(),
             environment,

@@ -1,12 +1,12 @@
 //! Which file is the real compiler: the next of its name in PATH that is no wrapper.
 
-use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use talk::wrappers;
 
 /// The running binary; nothing where /proc is not mounted.
 const OWN_BINARY: &str = "/proc/self/exe";

@@ -3,11 +3,6 @@
 use crate::find_compiler;
 use early::Asked;
 use rustix::io::Errno;
-use server::client::{self, Connection, PassedThrough};
-use server::inherited;
-use server::launcher_protocol::{self, BUILD, Caller, Terminal, ToDaemon, ToLauncher};
-use server::program::{self, INSIDE_VARIABLE, Ran};
-use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,6 +10,11 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use talk::client::{self, Connection, PassedThrough};
+use talk::inherited;
+use talk::launcher_protocol::{self, BUILD, Caller, Terminal, ToDaemon, ToLauncher};
+use talk::program::{self, INSIDE_VARIABLE, Ran};
+use talk::wrappers;
 
 /// What a shell answers when a command is not found.
 const NOT_FOUND_STATUS: u8 = 127;
@@ -34,7 +34,7 @@ static NAMES: early::Names = early::Names {
     inside: INSIDE_VARIABLE,
     deciding: &config::paths::DECIDING,
     runtime_folder: config::environment::XDG_RUNTIME_DIR,
-    limits: &server::place::LIMITS,
+    limits: &talk::place::LIMITS,
     socket_path_bytes_max: config::paths::SOCKET_PATH_BYTES_MAX,
     silent_hit: &launcher_protocol::SILENT_HIT,
     silence_max: launcher_protocol::SILENCE_MAX.as_millis() as u32,
@@ -458,7 +458,7 @@ mod tests {
                 let early = Stack::new(&[], &[&variables[0], &variables[1]]).socket();
                 let later = config::paths::runtime_folder(&variable, user);
                 let later = later.filter(|folder| folder.exists()).map(|folder| folder.path);
-                let place = server::place::view().unwrap().place(0);
+                let place = talk::place::view().unwrap().place(0);
                 let name = config::paths::socket_name(BUILD, &variable, place);
                 let later = later.map(|path| path.join(name));
                 // Where the given folder cannot be used, the launcher decides.

@@ -48,13 +48,13 @@ unsafe extern "C" fn rcache_start() -> ! {
 #[cfg(not(test))]
 #[unsafe(no_mangle)]
 extern "C" fn main(_count: libc::c_int, _words: *const *const libc::c_char) -> libc::c_int {
-    server::inherited::take_over();
+    talk::inherited::take_over();
     std::process::exit(catch_unwind(role).map_or(PANICKED_STATUS, i32::from))
 }
 
 #[cfg(test)]
 fn main() {
-    server::inherited::take_over();
+    talk::inherited::take_over();
     std::process::exit(catch_unwind(role).map_or(PANICKED_STATUS, i32::from));
 }
 

@@ -1,7 +1,7 @@
 //! Frames between launcher and daemon; what is read can be written and read again.
 #![no_main]
 use libfuzzer_sys::fuzz_target;
-use server::launcher_protocol::{ToDaemon, ToLauncher, read_frame};
+use talk::launcher_protocol::{ToDaemon, ToLauncher, read_frame};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(message) = ToDaemon::decode(bytes) {

@@ -1,15 +1,15 @@
 //! `rcache daemon start|stop|status|run`.
 
 use super::{Outcome, describe, number, screen, text};
+use ::daemon::Mode;
 use config::Span;
 use serde_json::{Value, json};
-use server::client::{self, AskError};
-use server::daemon::Mode;
-use server::others;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use talk::client::{self, AskError};
+use talk::others;
 
 /// Runs one of the four.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
@@ -133,7 +133,7 @@ fn serve(detached: bool, socket: Option<PathBuf>) -> Outcome {
     if !detached {
         super::settings()?;
     }
-    server::daemon::run(mode, socket).map_err(|error| format!("the daemon: {error}"))?;
+    ::daemon::run(mode, socket).map_err(|error| format!("the daemon: {error}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,8 +1,8 @@
 //! The subcommands and their options: help, man pages and shell completions come from here.
 
+use ::worker::{self, Network};
 use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser, value_parser};
 use config::{ByteSize, Level, Span};
-use server::worker::{self, Network};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -23,20 +23,20 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
         config::paths::make_runtime_folder(&variable, user),
         &config::paths::refused_runtime_folders(&variable, user),
     ));
-    let status = server::client::ask(json!({ "command": "status" }), true);
+    let status = talk::client::ask(json!({ "command": "status" }), true);
     let status = status.map_err(|error| describe(&error));
     findings.push(checks::daemon(status.clone()));
-    findings.extend(checks::other_daemons(&server::others::others()));
+    findings.extend(checks::other_daemons(&talk::others::others()));
     findings.extend(checks::cache_folder(&loaded.config));
     findings.extend(checks::owners(&loaded.config, user));
     findings.extend(checks::working_folder(Path::new(".")));
-    let stats = server::client::ask(json!({ "command": "stats" }), true);
+    let stats = talk::client::ask(json!({ "command": "stats" }), true);
     let stats = stats.map_err(|error| describe(&error));
     findings.extend(checks::verification(&loaded.config, stats.as_ref().ok()));
     findings.extend(checks::compilers(&crate::find_compiler::search_path()));
     findings.extend(checks::left_out(&|name| std::env::var_os(name)));
 
-    let asked = server::client::ask(json!({ "command": "hosts" }), true);
+    let asked = talk::client::ask(json!({ "command": "hosts" }), true);
     let asked = asked.map_err(|error| describe(&error));
     findings.extend(cluster::cluster(&loaded, &environment, asked));
 

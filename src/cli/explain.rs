@@ -4,9 +4,9 @@ use super::screen::{self, Paint, Style};
 use super::{Outcome, ask, text};
 use crate::find_compiler;
 use serde_json::{Value, json};
-use server::wrappers::{self, Behind};
 use std::ffi::OsString;
 use std::process::ExitCode;
+use talk::wrappers::{self, Behind};
 
 /// Asks the daemon about a call, which is not made.
 pub fn run(options: &clap::ArgMatches) -> Outcome {

@@ -23,10 +23,10 @@ mod worker;
 
 use config::{Config, Environment, Loaded};
 use serde_json::Value;
-use server::client::AskError;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
+use talk::client::AskError;
 
 pub use definition::SUBCOMMANDS;
 
@@ -101,7 +101,7 @@ fn problems(loaded: &Loaded) -> String {
 /// Asks the daemon, after making sure that the settings are right.
 fn ask(request: Value, start: bool) -> Result<Value, String> {
     settings()?;
-    server::client::ask(request, start).map_err(|error| describe(&error))
+    talk::client::ask(request, start).map_err(|error| describe(&error))
 }
 
 fn describe(error: &AskError) -> String {

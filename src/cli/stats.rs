@@ -29,7 +29,7 @@ pub fn show() -> Outcome {
 /// The counters of the cache folder. Daemons in other namespaces, groups or limits serve it, too; what
 /// they know is in the index once they have written it.
 fn of_all_daemons() -> Result<Value, String> {
-    server::others::ask_others(&json!({ "command": "flush" }));
+    talk::others::ask_others(&json!({ "command": "flush" }));
     ask(json!({ "command": "stats" }), true)
 }
 

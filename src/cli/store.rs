@@ -8,7 +8,7 @@ use std::process::ExitCode;
 /// Sets the counters to 0.
 pub fn zero() -> Outcome {
     // What other daemons still count was counted before.
-    server::others::ask_others(&json!({ "command": "flush" }));
+    talk::others::ask_others(&json!({ "command": "flush" }));
     ask(json!({ "command": "zero" }), true)?;
     screen::print("counters set to 0\n");
     Ok(ExitCode::SUCCESS)

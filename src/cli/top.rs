@@ -8,11 +8,11 @@ use super::Outcome;
 use super::screen::{self, Style};
 use frame::{Frame, Size};
 use serde_json::{Value, json};
-use server::client::AskError;
 use std::io::{PipeWriter, Read, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use talk::client::AskError;
 use terminal::{Event, Terminal};
 
 /// How often the daemon is asked.
@@ -90,7 +90,7 @@ fn keep_asking(latest: &Mutex<Latest>, mut teller: PipeWriter) {
     // The first question starts a daemon; one that was stopped meanwhile is not to come back by this.
     let mut start = true;
     loop {
-        let answer = server::client::ask(question(), start);
+        let answer = talk::client::ask(question(), start);
         start = false;
         {
             let mut latest = latest.lock().unwrap_or_else(|poison| poison.into_inner());

@@ -16,5 +16,5 @@ pub const LONG: &str = concat!(
 
 /// The same with the program's name and the name of this build, by which daemons are told apart.
 pub fn text() -> String {
-    format!("rcache {LONG}\nbuild: {}\n", server::launcher_protocol::BUILD)
+    format!("rcache {LONG}\nbuild: {}\n", talk::launcher_protocol::BUILD)
 }

@@ -1,9 +1,9 @@
 //! `rcache worker`.
 
 use super::Outcome;
+use ::worker::{self, Network, Options};
 use clap::ArgMatches;
 use config::{ByteSize, Environment, Level, Span, environment};
-use server::worker::{self, Network, Options};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::num::NonZero;

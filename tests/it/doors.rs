@@ -300,24 +300,24 @@ fn a_process_with_fewer_groups_gets_no_more_than_it_may() {
 
 #[test]
 fn whoever_cannot_look_into_the_daemon_is_not_served() {
-    use server::launcher_protocol::{ToDaemon, ToLauncher, read_frame};
     use std::io::Write;
+    use talk::launcher_protocol::{ToDaemon, ToLauncher, read_frame};
     let (project, cache) = (Project::new(UNIT), Cache::new());
     check(&project, &cache, "gcc -c a.c");
-    if !server::place::can_prove() {
+    if !talk::place::can_prove() {
         return skip("whoever_cannot_look_into_the_daemon_is_not_served", "nobody can look here");
     }
     let ask = |command: &str, proof: u64| {
         let mut stream = std::os::unix::net::UnixStream::connect(&cache.sockets()[0]).unwrap();
         let question = format!("{{\"command\":\"{command}\",\"from_elsewhere\":true}}");
         let question = question.into_bytes();
-        let mut caller = server::client::caller().unwrap();
+        let mut caller = talk::client::caller().unwrap();
         caller.environment = cache.environment();
         caller.proof = proof;
         stream.write_all(&ToDaemon::Ask { caller, question }.encode()).unwrap();
         ToLauncher::decode(&read_frame(&mut stream).unwrap()).unwrap()
     };
-    let secret = server::place::robust_list(cache.daemon()).unwrap();
+    let secret = talk::place::robust_list(cache.daemon()).unwrap();
     for wrong in [0, secret ^ 1, u64::MAX] {
         assert_eq!(ask("clear", wrong), ToLauncher::OtherPlace);
     }

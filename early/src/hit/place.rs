@@ -1,4 +1,4 @@
-//! Where this process stands, as `server::place` says it; `None` where the launcher has to look closer.
+//! Where this process stands, as `talk::place` says it; `None` where the launcher has to look closer.
 
 use super::syscalls::{self, Statx, stat};
 use super::text::NameHash;

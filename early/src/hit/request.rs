@@ -1,4 +1,4 @@
-//! The request, byte for byte as `server::launcher_protocol` encodes it.
+//! The request, byte for byte as `talk::launcher_protocol` encodes it.
 
 use super::compiler;
 use super::place::Place;

@@ -47,7 +47,7 @@ const SO_NETNS_COOKIE: usize = 71;
 const PR_GET_SECCOMP: usize = 21;
 const PR_GET_NO_NEW_PRIVS: usize = 39;
 const SCHED_IDLE: u32 = 5;
-/// As `server::place` has it.
+/// As `talk::place` has it.
 const IDLE_NICENESS: i32 = 20;
 const MSG_NOSIGNAL: usize = 0x4000;
 const MSG_PEEK: usize = 2;

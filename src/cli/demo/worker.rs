@@ -42,7 +42,7 @@ impl Worker {
         std::fs::create_dir(&scratch).map_err(file)?;
         let mut path = compilers.as_os_str().to_owned();
         path.push(":");
-        path.push(server::worker::COMPILER_PATH);
+        path.push(::worker::COMPILER_PATH);
         let mut command = Command::new(rcache);
         command
             .args(["worker", "--listen", "127.0.0.1", "--port", "0", "--allow", "127.0.0.0/8"])

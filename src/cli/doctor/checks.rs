@@ -8,14 +8,14 @@ use crate::find_compiler;
 use cache::mismatch;
 use config::{Config, Loaded, Origin};
 use serde_json::Value;
-use server::others::OtherDaemon;
-use server::wrappers;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
+use talk::others::OtherDaemon;
+use talk::wrappers;
 
 /// What is wrong with the settings, and those that switch the cache off.
 pub fn settings(loaded: &Loaded) -> Vec<Finding> {

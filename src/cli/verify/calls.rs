@@ -5,11 +5,11 @@ use crate::cli::screen::count;
 use crate::cli::{ask, text};
 use crate::find_compiler;
 use serde_json::{Value, json};
-use server::wrappers;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use talk::wrappers;
 
 /// Reasons why calls are not compared that are named.
 const REASONS_MAX: usize = 8;

@@ -11,7 +11,7 @@ mod text;
 use std::path::Path;
 
 /// Where tests are that the document may name.
-const FOLDERS: [&str; 5] = ["tests/it", "cache/src", "server/src", "remote/src", "config/src"];
+const FOLDERS: [&str; 6] = ["tests/it", "cache", "compiler", "server", "remote", "config"];
 
 /// The text of each Rust file below `folder`, with its path.
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {

@@ -1,0 +1,411 @@
+//! The heart: one compile, step by step, from the call to the remembered result.
+
+use super::active::Stage;
+use super::compiled::Compiled;
+use super::compilers::Stop;
+use super::conversation::{Captured, Conversation};
+use super::elsewhere::{self, Elsewhere, Instead};
+use super::local_slots::Purpose;
+use super::lookup::{self, Found, Known};
+use super::remember::{self, Judged};
+use super::start::Start;
+use super::text::{self, Text};
+use super::unit::{Call, Unit};
+use super::{Cache, Daemon, changes, publish, verify};
+use cache::entry::PartKind;
+use compiler::hasher::Digest;
+use compiler::invocation::{Family, Phase};
+use compiler::outcome::{Counter, Uncacheable};
+use config::{Config, Environment};
+use identify::in_flight::{Ticket, Turn};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use talk::launcher_protocol::{Run, ToLauncher, descriptor_mark};
+
+/// What the compiler complains about where it cannot open the descriptors that we gave it.
+const DESCRIPTOR_FOLDER: &[u8] = b"/proc/self/fd/";
+
+/// What clang adds where it removes its outputs after a crash, and one is a descriptor of ours.
+const NOT_REMOVED: &[u8] = b"unable to remove file";
+
+/// Serves one call. An error means that the launcher is gone.
+pub fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation, call: &Call) -> io::Result<()> {
+    let found = daemon.settings.find(&Environment::new(&call.caller.environment));
+    let config = &found.loaded.config;
+    if found.fresh {
+        for problem in &found.loaded.problems {
+            conversation.send(&ToLauncher::Warning(format!("rcache: {problem}")))?;
+        }
+    }
+    let Ok(cache) = daemon.cache(config) else {
+        return conversation.send(&ToLauncher::StepAside);
+    };
+    match steps(daemon, conversation, call, config, &cache) {
+        Ok(Served::Compiled) => Ok(()),
+        Ok(Served::FromStore) => {
+            verify::consider(daemon, &cache, call, &found.loaded);
+            Ok(())
+        }
+        Err(Stop::Gone(error)) => Err(error),
+        Err(Stop::CompileFailed) => {
+            cache.counts.add(Counter::CompileFailed);
+            Ok(())
+        }
+        Err(Stop::Uncacheable(reason)) => {
+            tracing::info!(counter = reason.counter.name(), detail = reason.detail, "step aside");
+            cache.counts.add_uncacheable(&reason);
+            conversation.send(&ToLauncher::StepAside)
+        }
+    }
+}
+
+/// How a call was served.
+enum Served {
+    FromStore,
+    Compiled,
+}
+
+fn steps(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    call: &Call,
+    config: &Config,
+    cache: &Arc<Cache>,
+) -> Result<Served, Stop> {
+    if config.disable {
+        return Err(Stop::Uncacheable(Counter::Disabled.into()));
+    }
+    // 1. What does the command mean, and which compiler is it?
+    let mut unit = Unit::understand(daemon, conversation, call, config)?;
+    unit.claim = daemon.writers.claim(&unit.here, &unit.outputs);
+    let served = serve_unit(daemon, conversation, cache, &mut unit);
+    match &served {
+        Ok(_) => publish::remove_leftovers(daemon, &unit),
+        Err(Stop::Uncacheable(_)) => unit.claim.leave(),
+        Err(_) => {}
+    }
+    served
+}
+
+fn serve_unit(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Arc<Cache>,
+    unit: &mut Unit,
+) -> Result<Served, Stop> {
+    let config = unit.config;
+    // 2. Are the source and all that it read, and all that it missed, as they were?
+    let mut known = Known::default();
+    let mut ticket = None;
+    if config.recache {
+        unit.progress = daemon.active.enter(&unit.invocation.source);
+        cache.counts.add(Counter::Recache);
+    } else {
+        known = {
+            let (first, found) = lookup::direct(daemon, cache, unit);
+            if let Some(found) = found {
+                let counter = Counter::DirectCacheHit;
+                return serve_hit(daemon, conversation, cache, unit, found, counter);
+            }
+            first
+        };
+        unit.progress = daemon.active.enter(&unit.invocation.source);
+        // 3. Is somebody already compiling it?
+        let differs = |begun| known.changed_since(unit, begun);
+        match daemon.in_flight.join(unit.task(), conversation, differs)? {
+            Turn::First(taken) => ticket = Some(taken),
+            Turn::LookAgain | Turn::Alone => {}
+        }
+        // Whoever compiled it before we had the ticket may just be done.
+        let (second, found) = lookup::direct(daemon, cache, unit);
+        if let Some(found) = found {
+            drop(ticket);
+            return serve_hit(daemon, conversation, cache, unit, found, Counter::DirectCacheHit);
+        }
+        known = if second.is_seen { second } else { known };
+        cache.counts.add(Counter::DirectCacheMiss);
+    }
+
+    if let Err(error) = cache.store.make_folder() {
+        tracing::debug!("{error}");
+    }
+    let search = remember::search_path(daemon, conversation, unit)?;
+    unit.newest_input = changes::newest_input(unit, &known, search.as_deref());
+
+    // 4. Has this text been compiled before?
+    let mut text = None;
+    let silent = is_silent(unit);
+    let may_leave = elsewhere::may_leave(daemon, unit);
+    if wants_text(unit, &known) || silent && !may_leave {
+        let preprocessed = text::preprocess(daemon, conversation, cache, unit)?;
+        if !config.recache {
+            let load = |key| lookup::load_result(daemon, cache, unit, key);
+            let keys = [preprocessed.key, preprocessed.exact_key];
+            let load = |key| Some((key, load(key)?));
+            if let Some(found) = keys.into_iter().flatten().find_map(load) {
+                return serve_text_hit(daemon, conversation, cache, unit, &preprocessed, found);
+            }
+            cache.counts.add(Counter::PreprocessedCacheMiss);
+        }
+        text = Some(preprocessed);
+    }
+
+    // 5. Compile, on a host of the cluster where that gives the same, else here.
+    let place = match may_leave {
+        true => {
+            elsewhere::compile(daemon, conversation, cache, unit, text.as_mut(), search.clone())?
+        }
+        false => Elsewhere::Here(Instead::default()),
+    };
+    let (compiled, ending) = match place {
+        Elsewhere::Compiled(compiled) => {
+            let stderr = compiled.part(PartKind::Stderr).unwrap_or_default().to_vec();
+            (Ok(compiled), ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr })
+        }
+        Elsewhere::Here(mut instead) => {
+            let listed = instead.listed.take();
+            if silent && text.is_none() && listed.is_none() {
+                text = Some(text::preprocess(daemon, conversation, cache, unit)?);
+            }
+            let writer = unit.claim.begin();
+            let start = Start::before(unit);
+            let mut captured = run_compiler(daemon, conversation, cache, unit, &mut instead)?;
+            if !captured.succeeded() {
+                return Err(end_failed(conversation, &mut captured));
+            }
+            instead.succeeded(daemon);
+            // All that the build may change as soon as the launcher is released.
+            let store = &cache.store;
+            let collected = Compiled::collect(unit, store, &mut captured, start, search, listed);
+            let compiled = collected.and_then(|compiled| match writer.is_alone() {
+                true => Ok(compiled),
+                false => Err(Uncacheable::new(Counter::BadOutputFile, "written by two at once")),
+            });
+            (compiled, ToLauncher::PrintRan)
+        }
+    };
+
+    // 6. Remember: judge before the launcher is released, store afterwards.
+    unit.progress.at(Stage::Storing);
+    let mut judged = judge(daemon, unit, &compiled, text.as_ref());
+    if let Judged::ByText(needs) = &judged
+        && text.is_none()
+    {
+        let is_final = needs.is_final;
+        text = text::preprocess(daemon, conversation, cache, unit).ok();
+        if !is_final {
+            judged = judge(daemon, unit, &compiled, text.as_ref());
+        }
+    }
+    let finishing = daemon.finishing.begin();
+    if daemon.may_end_with_launcher() {
+        finish(cache, unit, known, text, compiled, judged, ticket);
+        drop(finishing);
+        daemon.settle(cache);
+        conversation.send(&ending)?;
+        return Ok(Served::Compiled);
+    }
+    let released = conversation.send(&ending);
+    finish(cache, unit, known, text, compiled, judged, ticket);
+    drop(finishing);
+    released?;
+    Ok(Served::Compiled)
+}
+
+fn judge(
+    daemon: &Daemon,
+    unit: &Unit,
+    compiled: &Result<Compiled, Uncacheable>,
+    text: Option<&Text>,
+) -> Judged {
+    match compiled {
+        Ok(compiled) => remember::judge(daemon, unit, compiled, text),
+        Err(reason) => Judged::NotStored(reason.clone()),
+    }
+}
+
+/// Whether the unit is to be preprocessed before it is compiled. For a unit that was never seen,
+/// that would cost more than it could save: the compile itself says which files it read.
+fn wants_text(unit: &Unit, known: &Known) -> bool {
+    let invocation = &unit.invocation;
+    if !invocation.language.is_preprocessed_by_the_compiler() {
+        return false;
+    }
+    let depends_on_time = unit.depends_on_time(&unit.scan)
+        || unit.definitions.iter().any(|scan| unit.depends_on_time(scan))
+        || unit.definitions.iter().any(|scan| scan.opaque_has_include);
+    let only_its_headers_changed = known.is_seen && invocation.needs_only_tokens;
+    known.needs_text.is_some()
+        || depends_on_time
+        || only_its_headers_changed
+        || !unit.config.direct_mode
+}
+
+/// Whether a compile here does not say by itself which files it reads.
+fn is_silent(unit: &Unit) -> bool {
+    if !unit.invocation.language.is_preprocessed_by_the_compiler() {
+        return false;
+    }
+    match &unit.invocation.depfile {
+        // -MMD does not name the system headers.
+        Some(depfile) => !depfile.system_headers,
+        None => unit.invocation.records_command_line,
+    }
+}
+
+fn serve_hit(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    found: Found,
+    counter: Counter,
+) -> Result<Served, Stop> {
+    let ready = found.and_then(|mut delivery| {
+        let remarks = lookup::remarks(delivery.stored())?;
+        publish::own_rule(unit, &mut delivery)?;
+        Ok((delivery.finish()?, remarks))
+    });
+    let (whole, remarks) = ready.map_err(publish::not_delivered)?;
+    publish::publish(conversation, unit, whole)?;
+    cache.counts.add(counter);
+    cache.counts.add_time_saved(remarks.compile_time);
+    daemon.settle(cache);
+    conversation.send(&ToLauncher::Finished {
+        status: 0,
+        stdout: remarks.stdout,
+        stderr: remarks.stderr,
+    })?;
+    tracing::info!(
+        counter = counter.name(),
+        source = %unit.invocation.source.display(),
+        "served"
+    );
+    Ok(Served::FromStore)
+}
+
+/// Next time, the manifest is to lead to this result without preprocessing.
+fn serve_text_hit(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    text: &Text,
+    (key, found): (Digest, Found),
+) -> Result<Served, Stop> {
+    let search = remember::search_path(daemon, conversation, unit)?;
+    let served =
+        serve_hit(daemon, conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
+    if !unit.config.read_only {
+        remember::link(daemon, cache, unit, text, key, &search);
+    }
+    Ok(served)
+}
+
+/// The order to compile. Dependencies that the call does not ask for itself go to a descriptor of
+/// ours, in front of the call's own words, which may contain `--`. gcc and clang leave `-M…` and
+/// `-Wa,…` out of what they record in the object (gcc/opts.cc, gen_producer_string).
+fn order(unit: &Unit) -> Run {
+    let invocation = &unit.invocation;
+    let mut arguments: Vec<Vec<u8>> = Vec::new();
+    let may_add = !invocation.records_command_line;
+    if may_add
+        && invocation.depfile.is_none()
+        && invocation.language.is_preprocessed_by_the_compiler()
+    {
+        arguments.extend([b"-MD".to_vec(), b"-MF".to_vec(), descriptor_mark(0)]);
+    }
+    if may_add && unit.compiler.banner.family == Family::Gcc && invocation.phase == Phase::Object {
+        arguments.push([b"-Wa,--MD,".to_vec(), descriptor_mark(1)].concat());
+    }
+    if invocation.rewritten {
+        let words = invocation.compile_arguments();
+        arguments.extend(words.iter().map(|word| word.as_bytes().to_vec()));
+    } else {
+        arguments.extend(unit.call.arguments.iter().map(|word| word.as_bytes().to_vec()));
+    }
+    let mut program = unit.call.compiler.clone();
+    if let [prefix, rest @ ..] = unit.config.prefix_command.as_slice() {
+        let own = std::mem::replace(&mut program, prefix.into());
+        arguments.insert(0, own.as_os_str().as_bytes().to_vec());
+        arguments.splice(0..0, rest.iter().map(|word| word.as_bytes().to_vec()));
+    }
+    Run {
+        program,
+        arguments,
+        environment: Vec::new(),
+        terminal: unit.call.terminal.stderr,
+        compile: true,
+    }
+}
+
+fn run_compiler(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    instead: &mut Instead,
+) -> Result<Captured, Stop> {
+    unit.progress.at(Stage::WaitingHere);
+    let limit = unit.config.compile_slots();
+    let slot = daemon.slots.acquire(Purpose::Compile, limit, conversation)?;
+    unit.progress.at(Stage::Local);
+    let mut look = |process| {
+        instead.look(process);
+        Ok(())
+    };
+    let mut captured = conversation.run_beside(order(unit), 2, Some(&mut look))?;
+    drop(slot);
+    if captured.stderr().is_ok_and(|text| text.is_empty()) {
+        daemon.memory.note_silent(unit);
+    }
+    cache.counts.add(Counter::LocalCompile);
+    cache.counts.add_compile_time(captured.wall);
+    Ok(captured)
+}
+
+/// The compiler's own message is already with the launcher, unless it is about our descriptors.
+fn end_failed(conversation: &mut Conversation, captured: &mut Captured) -> Stop {
+    let text = captured.stderr().unwrap_or_default();
+    let says = |what: &[u8]| text.windows(what.len()).any(|window| window == what);
+    if says(DESCRIPTOR_FOLDER) || says(NOT_REMOVED) {
+        let detail = "the compiler cannot write to a descriptor, or remove it";
+        return Stop::Uncacheable(Uncacheable::new(Counter::InternalError, detail));
+    }
+    match conversation.send(&ToLauncher::PrintRan) {
+        Ok(()) => Stop::CompileFailed,
+        Err(error) => Stop::Gone(error),
+    }
+}
+
+/// Stores what may be stored, and counts where the call ended.
+fn finish(
+    cache: &Cache,
+    unit: &Unit,
+    known: Known,
+    text: Option<Text>,
+    compiled: Result<Compiled, Uncacheable>,
+    judged: Judged,
+    ticket: Option<Ticket>,
+) {
+    let stored = compiled.and_then(|compiled| match unit.config.read_only {
+        true => Ok(()),
+        false => remember::store(cache, unit, &known, text.as_ref(), compiled, judged),
+    });
+    let source = unit.invocation.source.display();
+    match stored {
+        Ok(()) => {
+            cache.counts.add(Counter::CacheMiss);
+            if let Some(ticket) = ticket {
+                ticket.done();
+            }
+            tracing::info!(counter = Counter::CacheMiss.name(), %source, "compiled");
+        }
+        Err(reason) => {
+            let counter = reason.counter.name();
+            tracing::info!(counter, detail = reason.detail, %source, "compiled, not stored");
+            cache.counts.add_uncacheable(&reason);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! A unit that was not found is compiled by a host of the cluster, where that gives the same.
+
+use super::active::Stage;
+use super::compiled::{Compiled, Listed};
+use super::compilers::{Stop, driver_name};
+use super::conversation::Conversation;
+use super::sendable::{self, Sendable, StaysHere};
+use super::text::Text;
+use super::toolchain::{Here, Toolchain, Trials};
+use super::unit::Unit;
+use super::{Cache, Daemon, lock, publish};
+use cache::entry::{Entry, Part, PartKind};
+use cache::facts::Maker;
+use compiler::hasher::{Digest, KeyHasher, KeySink};
+use compiler::invocation::{Family, Phase};
+use compiler::object;
+use compiler::outcome::Counter;
+use compiler::search::SearchPath;
+use config::host_list::Host;
+use identify::wire_identity;
+use remote::fleet::{Order, Origin, Outcome, Slot};
+use remote::protocol::request;
+use remote::{Customer, Job, Reply, Trial};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use talk::launcher_protocol::PRINTED_BYTES_MAX;
+use talk::party::{Party, Process};
+
+/// Units that are known to print something; one that is forgotten is compiled twice.
+const CHATTY_MAX: usize = 50_000;
+
+/// What the daemon remembers of compiles elsewhere, besides the hosts themselves.
+#[derive(Default)]
+pub struct Memory {
+    /// Units, by source and compiler, whose compile printed something: their text has to come
+    /// from a compile here, which can quote the source.
+    chatty: Mutex<HashSet<Digest>>,
+    /// What this machine's compilers make of the trial unit.
+    pub trials: Trials,
+}
+
+/// What came of the attempt to compile elsewhere.
+pub enum Elsewhere<'f> {
+    /// It is done; the files are in their places.
+    Compiled(Compiled),
+    /// It is to be compiled here.
+    Here(Instead<'f>),
+}
+
+/// Why a unit is compiled here after all.
+#[derive(Default)]
+pub struct Instead<'f> {
+    /// A slot of the host list (`localhost`), to be held meanwhile.
+    slot: Option<Slot<'f>>,
+    /// The host whose compile failed, and what it said.
+    doubt: Option<(Origin, String)>,
+    /// From the text that was made for a host.
+    pub listed: Option<Listed>,
+}
+
+impl Instead<'_> {
+    /// Gives its slot back where the launcher does not go on: others wait for it.
+    pub fn look(&mut self, process: Process) {
+        if self.slot.is_some() && process.is_held_up() {
+            self.slot = None;
+        }
+    }
+
+    /// The compile here succeeded.
+    pub fn succeeded(self, daemon: &Daemon) {
+        let Instead { slot, doubt, .. } = self;
+        drop(slot);
+        if let Some((origin, said)) = doubt {
+            let why = format!("its compile failed, and succeeded on this machine: {said}");
+            tracing::warn!("{origin:?}: {why}");
+            daemon.fleet.contradicted(origin, &why);
+        }
+    }
+}
+
+/// Whether the unit can go to a host at all, as far as that is known before it is preprocessed.
+pub fn may_leave(daemon: &Daemon, unit: &Unit) -> bool {
+    if !has_hope(daemon, unit) {
+        return false;
+    }
+    let why = stays_here(daemon, unit);
+    note_stay(unit, why.as_ref());
+    why.is_none()
+}
+
+/// The same in words; `None` without hosts.
+pub fn outlook(daemon: &Daemon, unit: &Unit) -> Option<String> {
+    let hosts = &unit.config.hosts.hosts;
+    let named = hosts.iter().any(|host| matches!(host, Host::Tcp { .. }));
+    named.then(|| match stays_here(daemon, unit) {
+        Some(StaysHere(why)) => format!("it would be compiled on this machine: {why}"),
+        None if has_hope(daemon, unit) => "a host of the cluster would compile it".to_owned(),
+        None => "no host of the cluster can be used now: see `rcache hosts`".to_owned(),
+    })
+}
+
+fn has_hope(daemon: &Daemon, unit: &Unit) -> bool {
+    daemon.fleet.has_hope(&unit.config.hosts, &wire_identity(&unit.compiler).digest)
+}
+
+fn stays_here(daemon: &Daemon, unit: &Unit) -> Option<StaysHere> {
+    match daemon.memory.is_chatty(unit) {
+        true => Some(StaysHere("it printed something the last time".to_owned())),
+        false => sendable::stays_here(unit),
+    }
+}
+
+fn note_stay(unit: &Unit, why: Option<&StaysHere>) {
+    if let Some(StaysHere(why)) = why {
+        tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
+    }
+}
+
+/// Has a unit that may leave compiled by a host of its list.
+pub fn compile<'d>(
+    daemon: &'d Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    text: Option<&mut Text>,
+    search: Option<Arc<SearchPath>>,
+) -> Result<Elsewhere<'d>, Stop> {
+    let hosts = &unit.config.hosts;
+    let sendable = match sendable::make(daemon, conversation, cache, unit, text)? {
+        Ok(sendable) => sendable,
+        Err(why) => {
+            note_stay(unit, Some(&why));
+            return Ok(Elsewhere::Here(Instead::default()));
+        }
+    };
+    let (job, sendable) = job(unit, sendable);
+    if let Err(why) = request::check(&job) {
+        note_stay(unit, Some(&StaysHere(why.to_string())));
+        return Ok(Elsewhere::Here(Instead::default()));
+    }
+    let toolchain = Toolchain::of(unit);
+    let (identity, identify) = (toolchain.identity(), toolchain.identify_words());
+    let order = Order {
+        hosts,
+        job: &job,
+        compiler: &identity,
+        identify: &identify,
+        timeout: unit.config.remote_timeout,
+    };
+    let started = Instant::now();
+    let here = |slot, doubt, sendable: Sendable| {
+        let Sendable { files, start, .. } = sendable;
+        Elsewhere::Here(Instead { slot, doubt, listed: Some(Listed { files, start }) })
+    };
+    let mut customer = Waiting { daemon, conversation, cache, unit };
+    match daemon.fleet.compile(order, &mut customer) {
+        Outcome::Gone(error) => Err(Stop::Gone(error)),
+        Outcome::Here(slot) => Ok(here(Some(slot), None, sendable)),
+        Outcome::Nobody { why, attempts } => {
+            tracing::info!(why, attempts, "no host compiled it");
+            if attempts > 0 {
+                cache.counts.add(Counter::RemoteFailed);
+            }
+            Ok(here(None, None, sendable))
+        }
+        Outcome::Replied(reply, origin) if !is_acceptable(unit, &reply) => {
+            // The compiler's own words, with the lines that it quotes, come from a compile here.
+            daemon.memory.note_chatty(unit);
+            cache.counts.add(Counter::RemoteFailed);
+            tracing::info!(status = reply.status, "compiled again here for what it prints");
+            let text = String::from_utf8_lossy(&reply.stderr);
+            let said = text.lines().next().unwrap_or_default().to_owned();
+            let doubt = (reply.status != 0).then_some((origin, said));
+            Ok(here(None, doubt, sendable))
+        }
+        Outcome::Replied(reply, _) => {
+            let compiled = accept(customer.conversation, unit, reply, sendable, search, started)?;
+            cache.counts.add(Counter::RemoteCompile);
+            cache.counts.add_compile_time(compiled.wall);
+            Ok(Elsewhere::Compiled(compiled))
+        }
+    }
+}
+
+/// Whether a reply is all that a compile here would give. gcc opens the source again to quote it,
+/// and does not find it there. clang quotes from its text (`lib/Frontend/TextDiagnostic.cpp`), whose
+/// lines are the source's, except for the macros that were put before it.
+fn is_acceptable(unit: &Unit, reply: &Reply) -> bool {
+    if reply.status != 0 || !reply.stdout.is_empty() || reply.stderr.len() > PRINTED_BYTES_MAX {
+        return false;
+    }
+    let looks_the_same =
+        !unit.call.terminal.stderr && unit.call.caller.variable("CLICOLOR_FORCE").is_none();
+    let names_no_macro_of_ours = || {
+        let names = [&b"<built-in>"[..], b"<command line>", b"rcache."];
+        names.iter().all(|name| memchr::memmem::find(&reply.stderr, name).is_none())
+    };
+    reply.stderr.is_empty()
+        || unit.compiler.banner.family == Family::Clang
+            && looks_the_same
+            && names_no_macro_of_ours()
+}
+
+/// Puts the files in their places.
+fn accept(
+    conversation: &Conversation,
+    unit: &Unit,
+    reply: Reply,
+    sendable: Sendable,
+    search: Option<Arc<SearchPath>>,
+    started: Instant,
+) -> Result<Compiled, Stop> {
+    let mut parts = vec![Part { kind: PartKind::Object, bytes: reply.output }];
+    parts.extend(sendable.rule.map(|bytes| Part { kind: PartKind::Depfile, bytes }));
+    if !reply.stderr.is_empty() {
+        parts.push(Part { kind: PartKind::Stderr, bytes: reply.stderr });
+    }
+    let entry = Entry { parts };
+    let whole = publish::prepare(unit, &entry).map_err(publish::not_delivered)?;
+    publish::publish(conversation, unit, whole)?;
+    Ok(Compiled {
+        parts: entry.parts,
+        large: Vec::new(),
+        wall: started.elapsed(),
+        maker: Maker::Elsewhere,
+        start: sendable.start,
+        search,
+        files: Some(sendable.files),
+        assembler_files: Vec::new(),
+    })
+}
+
+/// The job; what is left of the text besides it comes back. The source stands first: a stock distccd
+/// takes the first word with the end of a source's name for it.
+fn job(unit: &Unit, mut sendable: Sendable) -> (Job, Sendable) {
+    let invocation = &unit.invocation;
+    let (phase, output) = match invocation.phase {
+        Phase::Assembly => ("-S", "rcache.s"),
+        _ => ("-c", "rcache.o"),
+    };
+    let mut words = vec![
+        driver_name(&unit.call.compiler).to_owned(),
+        sendable::file_name(invocation.language).into(),
+    ];
+    words.append(&mut sendable.options);
+    words.extend(invocation.remote_arguments(&unit.compiler.banner.target_options));
+    words.extend([phase, "-o", output].map(OsString::from));
+    let arguments = words.into_iter().map(OsString::into_vec).collect();
+    let source = std::mem::take(&mut sendable.text);
+    (Job { arguments, source }, sendable)
+}
+
+/// The launcher that waits for a unit.
+struct Waiting<'a> {
+    daemon: &'a Daemon,
+    conversation: &'a mut Conversation,
+    cache: &'a Cache,
+    unit: &'a Unit<'a>,
+}
+
+impl Customer for Waiting<'_> {
+    fn still_waiting(&mut self) -> io::Result<()> {
+        self.conversation.still_waiting()
+    }
+
+    fn trial(&mut self) -> io::Result<Option<Arc<Trial>>> {
+        let unit = self.unit;
+        let toolchain = Toolchain::of(unit);
+        let here =
+            Here { daemon: self.daemon, cache: self.cache, slots: unit.config.compile_slots() };
+        toolchain.trial(&here, self.conversation)
+    }
+
+    fn placed(&mut self, host: Option<&str>) {
+        let stage = host.map_or(Stage::Waiting, |host| Stage::Host(host.to_owned()));
+        self.unit.progress.at(stage);
+    }
+
+    fn is_whole(&self, reply: &Reply) -> bool {
+        object::is_whole(&reply.output, self.unit.invocation.phase)
+    }
+}
+
+fn chatty_key(unit: &Unit) -> Digest {
+    let mut hasher = KeyHasher::new("rcache chatty 1");
+    hasher.field("source", &unit.source_name().0);
+    hasher.field("compiler", &unit.compiler.digest.0);
+    hasher.finish()
+}
+
+impl Memory {
+    fn is_chatty(&self, unit: &Unit) -> bool {
+        lock(&self.chatty).contains(&chatty_key(unit))
+    }
+
+    fn note_chatty(&self, unit: &Unit) {
+        let mut chatty = lock(&self.chatty);
+        if chatty.len() >= CHATTY_MAX {
+            chatty.clear();
+        }
+        chatty.insert(chatty_key(unit));
+    }
+
+    /// A compile here printed nothing: the next one may be elsewhere.
+    pub fn note_silent(&self, unit: &Unit) {
+        lock(&self.chatty).remove(&chatty_key(unit));
+    }
+}

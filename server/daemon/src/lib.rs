@@ -1,0 +1,193 @@
+//! The local cache daemon: one for each user and cache folder, started by the first launcher.
+
+mod active;
+mod admin;
+mod ahead;
+mod assembled;
+mod besides;
+mod bookkeeping;
+mod caches;
+mod ceiling;
+mod changes;
+mod compile;
+mod compiled;
+mod compilers;
+mod conversation;
+mod counts;
+mod day;
+mod descriptors;
+mod elsewhere;
+mod explain;
+mod finishing;
+mod guard;
+mod helpers;
+mod home;
+mod hosts;
+mod local_slots;
+mod lookup;
+mod macros;
+mod publish;
+mod remember;
+mod sendable;
+mod serve;
+mod settings;
+mod signals;
+mod start;
+mod streams;
+mod surroundings;
+mod text;
+mod toolchain;
+mod unit;
+mod verify;
+mod writers;
+
+use active::Active;
+use cache::store::{Limits, Store};
+use caches::{Cache, Caches};
+use compiler::file_memo::FileMemo;
+use compilers::Compilers;
+use config::Config;
+use descriptors::Capacity;
+use finishing::Finishing;
+use guard::Guard;
+use helpers::Helpers;
+use identify::in_flight::InFlight;
+use local_slots::LocalSlots;
+use remote::fleet::Fleet;
+use sendable::Predefined;
+use settings::Settings;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use talk::launcher_protocol::View;
+use writers::Writers;
+
+pub use serve::{Mode, run};
+
+/// A process namespace that has seen fewer processes than this is young.
+const FRESH_PROCESSES: u32 = 300;
+
+/// One that lasts for longer than this after the daemon's start was not made for one command.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Everything that the daemon knows.
+pub struct Daemon {
+    /// Settings of recent calls.
+    settings: Settings,
+    /// Contents of files.
+    memo: FileMemo,
+    /// Compilers and their search paths.
+    compilers: Compilers,
+    /// Units that are under way.
+    active: Active,
+    /// Compiles that others wait for.
+    in_flight: InFlight,
+    /// Outputs that are being written.
+    writers: Arc<Writers>,
+    /// Where leftovers were looked for.
+    searched: publish::Searched,
+    /// Results that are being stored after their launchers were released.
+    finishing: Finishing,
+    /// Threads that unpack results along with those that serve the calls.
+    helpers: Arc<Helpers>,
+    /// Compilers that run on this machine.
+    slots: LocalSlots,
+    /// Calls that are served, where descriptors are few.
+    serving: LocalSlots,
+    /// How many calls there may be at one time.
+    capacity: Capacity,
+    /// Hosts that compile for this machine.
+    fleet: Fleet,
+    /// What is remembered of units that were to be sent there.
+    memory: elsewhere::Memory,
+    /// Hits that are compiled again.
+    verifier: verify::Verifier,
+    /// Macros that clang defines by itself.
+    predefined: Predefined,
+    /// The cache folders in use.
+    caches: Caches,
+    /// What it listens on.
+    socket: PathBuf,
+    /// The cache folder of the environment that it was started in.
+    home: PathBuf,
+    /// What paths mean to this process, and what it may do.
+    view: View,
+    /// Which of the places of this name it has.
+    seat: u32,
+    /// How much it stands back for others.
+    niceness: i32,
+    /// Who is served.
+    guard: Guard,
+    started: Instant,
+    activity: Activity,
+    /// The thread to wake when the daemon retires.
+    bookkeeper: std::thread::Thread,
+}
+
+/// Whether anything is going on.
+struct Activity {
+    calls: AtomicUsize,
+    active: AtomicUsize,
+    retiring: AtomicBool,
+    /// A signal has told the daemon to end.
+    hurried: AtomicBool,
+    /// One of many daemons waits no longer for a call.
+    idle_max: Option<Duration>,
+    last: Mutex<Instant>,
+    idle_timeout: Mutex<Option<Duration>>,
+}
+
+impl Daemon {
+    /// The cache that a call means, or why its folder cannot be used, which is tried again after a
+    /// while. The limits of the newest call hold.
+    fn cache(&self, config: &Config) -> Result<Arc<Cache>, String> {
+        let limits = Limits { max_size_bytes: config.max_size_bytes, max_files: config.max_files };
+        let timeouts = [config.idle_timeout, self.activity.idle_max];
+        *lock(&self.activity.idle_timeout) = timeouts.into_iter().flatten().min();
+        // Neither HOME nor anything else says where it could be.
+        if config.cache_dir.as_os_str().is_empty() {
+            return Err("neither HOME nor a setting says where the cache folder is".to_owned());
+        }
+        self.caches.find(&config.cache_dir, limits, |folder| {
+            Store::open(folder).map_err(|error| {
+                tracing::error!("{error}");
+                error.to_string()
+            })
+        })
+    }
+
+    /// Whether the end of the launcher may be the daemon's: so it is where a sandbox has a process
+    /// namespace for each command. There, numbers of processes are low.
+    fn may_end_with_launcher(&self) -> bool {
+        std::process::id() < FRESH_PROCESSES && self.started.elapsed() < FRESH
+    }
+
+    /// Writes to the index what is known, where the launcher's end may be the daemon's.
+    fn settle(&self, cache: &Cache) {
+        if self.may_end_with_launcher() {
+            bookkeeping::flush_cache(cache);
+        }
+    }
+
+    /// Whether each core has a call already: most likely it runs a compiler, and a helper there would be
+    /// waited for.
+    fn is_crowded(&self) -> bool {
+        self.activity.active.load(Ordering::Relaxed) >= self.helpers.cores
+    }
+
+    /// From now on nobody finds this daemon; it ends when its last call is served.
+    fn retire(&self) {
+        if self.activity.retiring.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        tracing::info!("retiring");
+        let _ = std::fs::remove_file(&self.socket);
+        self.verifier.end();
+        self.bookkeeper.unpark();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
+}
