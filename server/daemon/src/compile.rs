@@ -1,17 +1,20 @@
 //! The heart: one compile, step by step, from the call to the remembered result.
 
-use super::active::Stage;
-use super::compiled::Compiled;
-use super::compilers::Stop;
-use super::conversation::{Captured, Conversation};
-use super::elsewhere::{self, Elsewhere, Instead};
-use super::local_slots::Purpose;
-use super::lookup::{self, Found, Known};
-use super::remember::{self, Judged};
-use super::start::Start;
-use super::text::{self, Text};
-use super::unit::{Call, Unit};
-use super::{Cache, Daemon, changes, publish, verify};
+use crate::look_up::publish;
+use crate::look_up::{self, Found, Known};
+use crate::make::compiled::Compiled;
+use crate::make::elsewhere::{self, Elsewhere, Instead};
+use crate::make::local_slots::Purpose;
+use crate::make::start::Start;
+use crate::make::text::{self, Text};
+use crate::remember::changes;
+use crate::remember::{self, Judged};
+use crate::serve::active::Stage;
+use crate::serve::conversation::{Captured, Conversation};
+use crate::understand::compilers::Stop;
+use crate::understand::unit::{Call, Unit};
+use crate::verify;
+use crate::{Cache, Daemon};
 use cache::entry::PartKind;
 use compiler::hasher::Digest;
 use compiler::invocation::{Family, Phase};
@@ -103,7 +106,7 @@ fn serve_unit(
         cache.counts.add(Counter::Recache);
     } else {
         known = {
-            let (first, found) = lookup::direct(daemon, cache, unit);
+            let (first, found) = look_up::direct(daemon, cache, unit);
             if let Some(found) = found {
                 let counter = Counter::DirectCacheHit;
                 return serve_hit(daemon, conversation, cache, unit, found, counter);
@@ -118,7 +121,7 @@ fn serve_unit(
             Turn::LookAgain | Turn::Alone => {}
         }
         // Whoever compiled it before we had the ticket may just be done.
-        let (second, found) = lookup::direct(daemon, cache, unit);
+        let (second, found) = look_up::direct(daemon, cache, unit);
         if let Some(found) = found {
             drop(ticket);
             return serve_hit(daemon, conversation, cache, unit, found, Counter::DirectCacheHit);
@@ -140,7 +143,7 @@ fn serve_unit(
     if wants_text(unit, &known) || silent && !may_leave {
         let preprocessed = text::preprocess(daemon, conversation, cache, unit)?;
         if !config.recache {
-            let load = |key| lookup::load_result(daemon, cache, unit, key);
+            let load = |key| look_up::load_result(daemon, cache, unit, key);
             let keys = [preprocessed.key, preprocessed.exact_key];
             let load = |key| Some((key, load(key)?));
             if let Some(found) = keys.into_iter().flatten().find_map(load) {
@@ -263,7 +266,7 @@ fn serve_hit(
     counter: Counter,
 ) -> Result<Served, Stop> {
     let ready = found.and_then(|mut delivery| {
-        let remarks = lookup::remarks(delivery.stored())?;
+        let remarks = look_up::remarks(delivery.stored())?;
         publish::own_rule(unit, &mut delivery)?;
         Ok((delivery.finish()?, remarks))
     });

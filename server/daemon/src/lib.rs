@@ -1,67 +1,43 @@
 //! The local cache daemon: one for each user and cache folder, started by the first launcher.
 
-mod active;
-mod admin;
-mod ahead;
-mod assembled;
-mod besides;
-mod bookkeeping;
-mod caches;
-mod ceiling;
-mod changes;
+// The heart, and below it the rooms in the order in which a call goes through them.
 mod compile;
-mod compiled;
-mod compilers;
-mod conversation;
-mod counts;
-mod day;
-mod descriptors;
-mod elsewhere;
-mod explain;
-mod finishing;
-mod guard;
-mod helpers;
-mod home;
-mod hosts;
-mod local_slots;
-mod lookup;
-mod macros;
-mod publish;
-mod remember;
-mod sendable;
-mod serve;
-mod settings;
-mod signals;
-mod start;
-mod streams;
-mod surroundings;
-mod text;
-mod toolchain;
-mod unit;
-mod verify;
-mod writers;
 
-use active::Active;
+mod understand;
+
+mod look_up;
+
+mod make;
+
+mod remember;
+
+mod verify;
+
+// Around it: connections and what ends, questions of subcommands.
+mod admin;
+mod serve;
+
 use cache::store::{Limits, Store};
-use caches::{Cache, Caches};
 use compiler::file_memo::FileMemo;
-use compilers::Compilers;
 use config::Config;
-use descriptors::Capacity;
-use finishing::Finishing;
-use guard::Guard;
-use helpers::Helpers;
 use identify::in_flight::InFlight;
-use local_slots::LocalSlots;
+use look_up::helpers::Helpers;
+use make::local_slots::LocalSlots;
+use make::sendable::Predefined;
+use make::writers::Writers;
 use remote::fleet::Fleet;
-use sendable::Predefined;
-use settings::Settings;
+use serve::active::Active;
+use serve::caches::{Cache, Caches};
+use serve::descriptors::Capacity;
+use serve::finishing::Finishing;
+use serve::guard::Guard;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use talk::launcher_protocol::View;
-use writers::Writers;
+use understand::compilers::Compilers;
+use understand::settings::Settings;
 
 pub use serve::{Mode, run};
 
@@ -86,7 +62,7 @@ pub struct Daemon {
     /// Outputs that are being written.
     writers: Arc<Writers>,
     /// Where leftovers were looked for.
-    searched: publish::Searched,
+    searched: look_up::publish::Searched,
     /// Results that are being stored after their launchers were released.
     finishing: Finishing,
     /// Threads that unpack results along with those that serve the calls.
@@ -100,7 +76,7 @@ pub struct Daemon {
     /// Hosts that compile for this machine.
     fleet: Fleet,
     /// What is remembered of units that were to be sent there.
-    memory: elsewhere::Memory,
+    memory: make::elsewhere::Memory,
     /// Hits that are compiled again.
     verifier: verify::Verifier,
     /// Macros that clang defines by itself.
@@ -166,7 +142,7 @@ impl Daemon {
     /// Writes to the index what is known, where the launcher's end may be the daemon's.
     fn settle(&self, cache: &Cache) {
         if self.may_end_with_launcher() {
-            bookkeeping::flush_cache(cache);
+            serve::bookkeeping::flush_cache(cache);
         }
     }
 

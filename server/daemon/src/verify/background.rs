@@ -1,9 +1,9 @@
 //! Compilers that the daemon runs itself, for hits whose launchers are gone: as the launcher would, at the lowest priority.
 
 use super::recompile::Recompiler;
-use crate::conversation::read_all;
-use crate::unit::{Call, Unit};
-use crate::{ceiling, descriptors, signals};
+use crate::serve::conversation::read_all;
+use crate::serve::{ceiling, descriptors, signals};
+use crate::understand::unit::{Call, Unit};
 use compiler::file_memo::WorkingDirectory;
 use identify::{Probed, Prober};
 use rustix::fs::MemfdFlags;

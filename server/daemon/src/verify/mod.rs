@@ -3,9 +3,9 @@
 mod background;
 mod recompile;
 
-use super::conversation::Conversation;
-use super::unit::Call;
-use super::{Cache, Daemon, lock};
+use crate::serve::conversation::Conversation;
+use crate::understand::unit::Call;
+use crate::{Cache, Daemon, lock};
 use background::Background;
 use cache::mismatch::Difference;
 use compiler::outcome::{Counter, Uncacheable};

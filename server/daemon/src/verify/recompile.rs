@@ -4,12 +4,12 @@
 //! compile, the compile is one that can be repeated elsewhere, and two compiles agree with each other.
 
 use super::background::order;
-use crate::changes::Changes;
-use crate::compilers::Stop;
-use crate::conversation::Conversation;
-use crate::lookup::Known;
-use crate::start::Start;
-use crate::unit::{Call, Unit};
+use crate::look_up::Known;
+use crate::make::start::Start;
+use crate::remember::changes::Changes;
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::Stop;
+use crate::understand::unit::{Call, Unit};
 use crate::{Cache, Daemon, remember};
 use cache::entry::{Entry, PartKind, Stored};
 use cache::facts::{self, Maker};

@@ -1,14 +1,15 @@
 //! A unit that was not found is compiled by a host of the cluster, where that gives the same.
 
-use super::active::Stage;
-use super::compiled::{Compiled, Listed};
-use super::compilers::{Stop, driver_name};
-use super::conversation::Conversation;
-use super::sendable::{self, Sendable, StaysHere};
-use super::text::Text;
-use super::toolchain::{Here, Toolchain, Trials};
-use super::unit::Unit;
-use super::{Cache, Daemon, lock, publish};
+use crate::look_up::publish;
+use crate::make::compiled::{Compiled, Listed};
+use crate::make::sendable::{self, Sendable, StaysHere};
+use crate::make::text::Text;
+use crate::make::toolchain::{Here, Toolchain, Trials};
+use crate::serve::active::Stage;
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::{Stop, driver_name};
+use crate::understand::unit::Unit;
+use crate::{Cache, Daemon, lock};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts::Maker;
 use compiler::hasher::{Digest, KeyHasher, KeySink};

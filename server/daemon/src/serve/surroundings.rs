@@ -1,6 +1,6 @@
 //! What the daemon inherits from the build that happens to start it, and lets go of: other builds follow.
 //!
-//! What cannot be undone is in the name of its socket (`place.rs`); a cgroup is neither.
+//! What cannot be undone is in the name of its socket (`talk::place`); a cgroup is neither.
 
 use talk::place::{self, LIMITS};
 

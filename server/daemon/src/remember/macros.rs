@@ -1,6 +1,6 @@
 //! Names of files that macros hide or make, followed over all files of a unit.
 
-use super::unit::Unit;
+use crate::understand::unit::Unit;
 use compiler::hasher::Digest;
 use compiler::scan::{Scan, follow};
 use compiler::search::FileRead;

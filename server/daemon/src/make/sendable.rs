@@ -5,14 +5,15 @@
 //! sanitizers depend on. So the includes alone are resolved here (gcc's `-fdirectives-only`, clang's
 //! `-frewrite-includes`), which also costs less; macros are expanded where the unit is compiled.
 
-use super::active::Stage;
-use super::compilers::{Stop, driver_name};
-use super::conversation::Conversation;
-use super::local_slots::Purpose;
-use super::start::Start;
-use super::text::{Text, line_marks, precompiled_header};
-use super::unit::Unit;
-use super::{Cache, Daemon, streams};
+use crate::make::local_slots::Purpose;
+use crate::make::start::Start;
+use crate::make::streams;
+use crate::make::text::{Text, line_marks, precompiled_header};
+use crate::serve::active::Stage;
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::{Stop, driver_name};
+use crate::understand::unit::Unit;
+use crate::{Cache, Daemon};
 use compiler::depfile;
 use compiler::invocation::{Family, Language, Role};
 use compiler::scan::Scan;

@@ -1,9 +1,13 @@
-//! Finding a stored result: through the manifest, or by the preprocessed text.
+//! Finding a stored result, through the manifest or by the preprocessed text, and putting it in place.
 
-use super::ahead::Ahead;
-use super::start::CLOCK_TICKS_MAX;
-use super::unit::Unit;
-use super::{Cache, Daemon};
+pub mod ahead;
+pub mod helpers;
+pub mod publish;
+
+use crate::look_up::ahead::Ahead;
+use crate::make::start::CLOCK_TICKS_MAX;
+use crate::understand::unit::Unit;
+use crate::{Cache, Daemon};
 use cache::entry::{PartKind, Stored};
 use cache::facts;
 use cache::key;

@@ -1,10 +1,10 @@
 //! Headers that can be read once only: what reads one must not be preprocessed by rcache before it is compiled.
 
-use super::Daemon;
-use super::compilers::Stop;
-use super::conversation::Conversation;
-use super::remember;
-use super::unit::Unit;
+use crate::Daemon;
+use crate::remember;
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::Stop;
+use crate::understand::unit::Unit;
 use compiler::file_memo::{is_folder, is_refusal, is_regular, is_spelled_privately};
 use compiler::outcome::{Counter, Uncacheable};
 use compiler::scan::{Directive, Form, Kind, Scan};

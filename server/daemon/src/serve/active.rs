@@ -1,6 +1,6 @@
 //! The units that are under way because the direct lookup did not find them, for `rcache top`.
 
-use super::lock;
+use crate::lock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;

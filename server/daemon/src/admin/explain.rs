@@ -1,10 +1,12 @@
 //! `rcache explain`: whether a call would hit, miss or not be cached, and why, without compiling.
 
-use super::compilers::Stop;
-use super::conversation::Conversation;
-use super::lookup::{self, Known};
-use super::unit::{Call, Unit};
-use super::{Cache, Daemon, elsewhere, remember};
+use crate::look_up::{self, Known};
+use crate::make::elsewhere;
+use crate::remember;
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::Stop;
+use crate::understand::unit::{Call, Unit};
+use crate::{Cache, Daemon};
 use cache::entry::PartKind;
 use compiler::hasher::Digest;
 use compiler::outcome::Counter;
@@ -75,7 +77,7 @@ fn explain_unit(
     cache: &Arc<Cache>,
     unit: &Unit,
 ) -> Result<Value, Stop> {
-    let (known, found) = lookup::direct(daemon, cache, unit);
+    let (known, found) = look_up::direct(daemon, cache, unit);
     if found.is_some() {
         let reason = "the source, and every file that it read or missed, are as they were";
         return Ok(verdict(Counter::DirectCacheHit.name(), vec![reason.to_owned()]));

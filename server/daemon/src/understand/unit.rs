@@ -1,12 +1,13 @@
 //! One call, understood: settings, compiler, options, source, and the name of its manifest.
 
-use super::active::Progress;
-use super::changes::Changes;
-use super::compilers::{Asker, Prober, Stop, driver_name};
-use super::day::{Day, day};
-use super::descriptors;
-use super::writers::Claim;
-use super::{Daemon, besides};
+use crate::Daemon;
+use crate::make::writers::Claim;
+use crate::remember::changes::Changes;
+use crate::serve::active::Progress;
+use crate::serve::descriptors;
+use crate::understand::besides;
+use crate::understand::compilers::{Asker, Prober, Stop, driver_name};
+use crate::understand::day::{Day, day};
 use cache::entry::PartKind;
 use cache::key::{self, Inputs};
 use cache::outputs::{Manner, OutputFile, access_after, has_default_permissions};

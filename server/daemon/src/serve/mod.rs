@@ -1,14 +1,29 @@
-//! Listening, accepting, and ending in order.
+//! The life of the daemon: listening, accepting, and ending in order; below, what all calls share.
 
-use super::compilers::Compilers;
-use super::conversation::Conversation;
-use super::descriptors::{self, Capacity};
-use super::guard::Guard;
-use super::helpers::Helpers;
-use super::home::{self, Ownership};
-use super::local_slots::Purpose;
-use super::unit::Call;
-use super::{Activity, Daemon, admin, bookkeeping, ceiling, compile, lock, signals, surroundings};
+pub mod active;
+pub mod bookkeeping;
+pub mod caches;
+pub mod ceiling;
+pub mod conversation;
+pub mod counts;
+pub mod descriptors;
+pub mod finishing;
+pub mod guard;
+pub mod home;
+pub mod signals;
+pub mod surroundings;
+
+use crate::admin;
+use crate::compile;
+use crate::look_up::helpers::Helpers;
+use crate::make::local_slots::Purpose;
+use crate::serve::conversation::Conversation;
+use crate::serve::descriptors::Capacity;
+use crate::serve::guard::Guard;
+use crate::serve::home::Ownership;
+use crate::understand::compilers::Compilers;
+use crate::understand::unit::Call;
+use crate::{Activity, Daemon, lock};
 use compiler::file_memo::{FileMemo, Watches};
 use config::{Config, Environment};
 use std::fs::{File, OpenOptions};

@@ -1,6 +1,6 @@
 //! The moment before a compile: what is changed from then on may or may not be what the compiler read.
 
-use super::unit::Unit;
+use crate::understand::unit::Unit;
 use cache::outputs;
 use compiler::file_memo::{Stamp, System, nanoseconds_of};
 use std::path::Path;

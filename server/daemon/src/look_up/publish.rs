@@ -1,9 +1,9 @@
 //! Putting the files of a result into their places, where they are still wanted there.
 
-use super::compilers::Stop;
-use super::conversation::Conversation;
-use super::unit::Unit;
-use super::{Daemon, lock};
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::Stop;
+use crate::understand::unit::Unit;
+use crate::{Daemon, lock};
 use cache::entry::{Entry, Part, PartKind};
 use cache::outputs::{self, Delivery, Whole};
 use compiler::invocation::Way;

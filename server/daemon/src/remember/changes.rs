@@ -1,8 +1,8 @@
 //! Whether an input may have been changed while its compile read it.
 
-use super::lookup::Known;
-use super::start::{CLOCK_TICKS_MAX, Doubt, Start};
-use super::unit::Unit;
+use crate::look_up::Known;
+use crate::make::start::{CLOCK_TICKS_MAX, Doubt, Start};
+use crate::understand::unit::Unit;
 use compiler::file_memo::{Content, FileMemo, Stamp, System, WorkingDirectory, nanoseconds_of};
 use compiler::outcome::{Counter, Uncacheable};
 use compiler::search::SearchPath;

@@ -1,6 +1,7 @@
 //! What is off every call's path: flushing, eviction, repair, and noticing that nobody calls any more.
 
-use super::{Daemon, home, lock};
+use crate::serve::home;
+use crate::{Daemon, lock};
 use cache::store::Standing;
 use compiler::outcome::{Counter, Uncacheable};
 use std::fs::OpenOptions;
@@ -126,7 +127,7 @@ fn read_reasons(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes the counters and uses of one cache to its index.
-pub fn flush_cache(cache: &super::Cache) {
+pub fn flush_cache(cache: &crate::serve::caches::Cache) {
     let taken = cache.counts.take();
     let counts: Vec<(&str, i64)> =
         taken.iter().map(|(name, count)| (name.as_str(), *count)).collect();

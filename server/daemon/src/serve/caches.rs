@@ -1,6 +1,6 @@
 //! The cache folders in use: each is opened once, and nobody waits for long for one that does not open.
 
-use super::counts::Counts;
+use crate::serve::counts::Counts;
 use cache::store::{Limits, Store};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

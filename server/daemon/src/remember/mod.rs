@@ -1,17 +1,21 @@
 //! Remembering a compile: what it wrote, what it read, what it looked for in vain; or why it cannot be remembered.
 
-use super::assembled::Assembled;
-use super::changes::{Changes, modified};
-use super::compiled::{Compiled, internal};
-use super::compilers::{Asker, Stop};
-use super::conversation::Conversation;
-use super::day::{Day, Shown, day};
-use super::lookup::Known;
-use super::macros::{follow_macros, is_traditional};
-use super::start::Start;
-use super::text::Text;
-use super::unit::{ASSEMBLER_READS, Unit, unsupported_directive};
-use super::{Cache, Daemon};
+pub mod assembled;
+pub mod changes;
+pub mod macros;
+
+use crate::look_up::Known;
+use crate::make::compiled::{Compiled, internal};
+use crate::make::start::Start;
+use crate::make::text::Text;
+use crate::remember::assembled::Assembled;
+use crate::remember::changes::{Changes, modified};
+use crate::remember::macros::{follow_macros, is_traditional};
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::{Asker, Stop};
+use crate::understand::day::{Day, Shown, day};
+use crate::understand::unit::{ASSEMBLER_READS, Unit, unsupported_directive};
+use crate::{Cache, Daemon};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts;
 use cache::key;

@@ -1,6 +1,6 @@
 //! What counts for a result besides the words of the call, the source and its headers.
 
-use super::unit::Call;
+use crate::understand::unit::Call;
 use compiler::file_memo::{FileMemo, WorkingDirectory};
 use compiler::hasher::{Digest, KeyHasher, KeySink};
 use compiler::identity::Compiler;

@@ -1,10 +1,11 @@
 //! The compiler of a unit as hosts are asked about it: who it is, and what it makes of a trial unit.
 
-use super::compilers::driver_name;
-use super::conversation::Conversation;
-use super::local_slots::Purpose;
-use super::unit::Unit;
-use super::{Cache, Daemon, lock, sendable};
+use crate::make::local_slots::Purpose;
+use crate::make::sendable;
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::driver_name;
+use crate::understand::unit::Unit;
+use crate::{Cache, Daemon, lock};
 use compiler::hasher::{Digest, KeyHasher, KeySink};
 use compiler::identity::Compiler;
 use compiler::invocation::Language;

@@ -1,9 +1,9 @@
 //! Answers about the cluster: what is known of each host, and what the hosts say when they are asked.
 
-use super::compilers::{Asker, Stop};
-use super::conversation::Conversation;
-use super::toolchain::{Here, Toolchain};
-use super::{Cache, Daemon};
+use crate::make::toolchain::{Here, Toolchain};
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::{Asker, Stop};
+use crate::{Cache, Daemon};
 use compiler::file_memo::WorkingDirectory;
 use compiler::invocation::Language;
 use config::{Config, Environment};

@@ -1,8 +1,8 @@
 //! What only the assembler read, and where it looked for that in vain: the preprocessed text shows neither.
 
-use super::Daemon;
-use super::changes::Changes;
-use super::unit::Unit;
+use crate::Daemon;
+use crate::remember::changes::Changes;
+use crate::understand::unit::Unit;
 use cache::entry::PartKind;
 use cache::outputs::OutputFile;
 use compiler::file_memo::{Presence, Stamp};

@@ -1,8 +1,8 @@
 //! What a compile left behind: read before its launcher is released, because the build may change it at once.
 
-use super::conversation::Captured;
-use super::start::Start;
-use super::unit::Unit;
+use crate::make::start::Start;
+use crate::serve::conversation::Captured;
+use crate::understand::unit::Unit;
 use cache::entry::{LARGE_FROM_BYTES, Part, PartKind, Spooled};
 use cache::facts::Maker;
 use cache::outputs::{OutputFile, Written, read_written};

@@ -1,6 +1,6 @@
 //! Being told to end: SIGTERM, and Ctrl-C for a daemon in the foreground.
 
-use super::Daemon;
+use crate::Daemon;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

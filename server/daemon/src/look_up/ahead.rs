@@ -1,9 +1,9 @@
 //! A result that a helper fetches and unpacks while its inputs are still being checked.
 
-use super::helpers::Help;
-use super::lookup::{self, Found};
-use super::unit::Unit;
-use super::{Cache, Daemon, lock};
+use crate::look_up::helpers::Help;
+use crate::look_up::{self, Found};
+use crate::understand::unit::Unit;
+use crate::{Cache, Daemon, lock};
 use cache::outputs::{Delivery, OutputFile};
 use compiler::file_memo::WorkingDirectory;
 use compiler::hasher::Digest;
@@ -88,7 +88,7 @@ impl Ahead {
 
 impl Fetch {
     fn fetch(&self) -> Option<Found> {
-        let stored = lookup::open_result(&self.cache, self.key, self.look)?;
+        let stored = look_up::open_result(&self.cache, self.key, self.look)?;
         Some(Delivery::begin(&self.here, stored, &self.outputs))
     }
 }

@@ -1,7 +1,7 @@
 //! Compilers as the daemon asks for them: the probes run in the launcher's process.
 
-use super::conversation::Conversation;
-use super::descriptors;
+use crate::serve::conversation::Conversation;
+use crate::serve::descriptors;
 use compiler::outcome::Uncacheable;
 use identify::Unidentified;
 use std::io;

@@ -1,15 +1,16 @@
 //! Preprocessed mode: the text of a unit, which files it came from, and the key that it makes.
 
-use super::active::Stage;
-use super::compiled::Compiled;
-use super::compilers::Stop;
-use super::conversation::Conversation;
-use super::day::{Ran, Shown, has_plain_clock, shown};
-use super::local_slots::Purpose;
-use super::remember::line_files;
-use super::start::Start;
-use super::unit::Unit;
-use super::{Cache, Daemon, streams};
+use crate::make::compiled::Compiled;
+use crate::make::local_slots::Purpose;
+use crate::make::start::Start;
+use crate::make::streams;
+use crate::remember::line_files;
+use crate::serve::active::Stage;
+use crate::serve::conversation::Conversation;
+use crate::understand::compilers::Stop;
+use crate::understand::day::{Ran, Shown, has_plain_clock, shown};
+use crate::understand::unit::Unit;
+use crate::{Cache, Daemon};
 use cache::key;
 use compiler::depfile;
 use compiler::file_memo::{Content, Presence};

@@ -1,8 +1,13 @@
 //! Answers to the subcommands: statistics, clearing, trimming, status, the end.
 
-use super::conversation::Conversation;
-use super::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
-use super::{Cache, Daemon, bookkeeping, explain, hosts, verify};
+pub mod explain;
+pub mod hosts;
+
+use crate::serve::bookkeeping;
+use crate::serve::conversation::Conversation;
+use crate::serve::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
+use crate::verify;
+use crate::{Cache, Daemon};
 use cache::store::{Blob, Store};
 use compiler::hasher::Digest;
 use compiler::outcome::Counter;
