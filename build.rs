@@ -7,7 +7,7 @@ fn main() {
     println!("cargo:rustc-link-arg-bin=rcache={folder}/src/start.ld");
     name_the_build();
     let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
-    if target("ARCH") == "x86_64" && target("OS") == "linux" {
+    if ["x86_64", "aarch64"].contains(&target("ARCH").as_str()) && target("OS") == "linux" {
         println!("cargo:rustc-link-arg-bin=rcache=-Wl,--entry=rcache_start");
     }
 }

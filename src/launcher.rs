@@ -26,7 +26,7 @@ const NOT_EXECUTABLE_STATUS: u8 = 126;
 const COPIED_BYTES: usize = 16 << 10;
 
 /// What a request is made of, for those who make it before the C library is there.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 static NAMES: early::Names = early::Names {
     build: BUILD,
     subcommands: crate::cli::SUBCOMMANDS,
@@ -47,7 +47,7 @@ static NAMES: early::Names = early::Names {
 ///
 /// # Safety
 /// `stack` is the stack pointer with which the kernel started the process.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[cfg_attr(test, expect(dead_code, reason = "a test has the entry point of its harness"))]
 pub unsafe extern "C" fn ask_early(stack: *const usize) {
     static mut SCRATCH: early::Scratch = early::Scratch::new();
@@ -300,7 +300,7 @@ fn end_like(status: i32) -> u8 {
     status.code().unwrap_or(1) as u8
 }
 
-#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(test, target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
     //! What is asked before the C library is there, against what is asked after it.
 

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_main)]
 
 mod cli;
+mod entry;
 mod find_compiler;
 mod launcher;
 
@@ -15,34 +16,6 @@ use std::process::ExitCode;
 
 /// The exit status of a program that panicked, as std has it.
 const PANICKED_STATUS: i32 = 101;
-
-/// Where the kernel starts the program. The C library's `_start` finds all as it would have found it.
-#[cfg(all(not(test), target_os = "linux", target_arch = "x86_64"))]
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn rcache_start() -> ! {
-    core::arch::naked_asm!(
-        "xor ebp, ebp",
-        // The stack, and what the dynamic linker hands to `_start`: kept in what a call preserves.
-        "mov rbx, rsp",
-        "mov r12, rdx",
-        "mov rdi, rsp",
-        "and rsp, -16",
-        "call {ask}",
-        "mov rsp, rbx",
-        "mov rdx, r12",
-        "jmp _start",
-        ask = sym launcher::ask_early,
-    )
-}
-
-/// A test harness has the same first instruction, and no daemon to ask.
-#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn rcache_start() -> ! {
-    core::arch::naked_asm!("jmp _start")
-}
 
 /// Where C starts a program. std has kept the words already (`.init_array`).
 #[cfg(not(test))]

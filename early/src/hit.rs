@@ -1,5 +1,6 @@
-//! The hit itself, by the system calls of Linux on x86_64. Elsewhere nothing is ever asked early.
+//! The hit itself, by the system calls of Linux on x86_64 and aarch64. Elsewhere nothing is ever asked early.
 
+mod arch;
 mod compiler;
 mod daemon;
 mod place;

@@ -17,10 +17,10 @@
 // No loop becomes a call of `memcpy` or `strlen`.
 #![no_builtins]
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod hit;
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use hit::{ask, request, socket_path};
 
 use core::mem::MaybeUninit;

@@ -1,30 +1,10 @@
-//! The system calls of a hit, as the kernel has them (x86_64): a result, or nothing where they fail.
+//! The system calls of a hit, as the kernel has them: a result, or nothing where they fail.
 
+use super::arch::number::*;
+use super::arch::syscall;
+pub use super::arch::{copy, exit};
 use crate::{PATH_BYTES_MAX, Path};
-use core::arch::asm;
 use core::mem::MaybeUninit;
-
-const CLOSE: usize = 3;
-const IOCTL: usize = 16;
-const SOCKET: usize = 41;
-const CONNECT: usize = 42;
-const SENDTO: usize = 44;
-const RECVFROM: usize = 45;
-const SETSOCKOPT: usize = 54;
-const GETSOCKOPT: usize = 55;
-const GETCWD: usize = 79;
-const READLINK: usize = 89;
-const UMASK: usize = 95;
-const GETUID: usize = 102;
-const GETEGID: usize = 108;
-const GETGROUPS: usize = 115;
-const PRCTL: usize = 157;
-const EXIT_GROUP: usize = 231;
-const TIME: usize = 201;
-const GET_ROBUST_LIST: usize = 274;
-const PRLIMIT: usize = 302;
-const SCHED_GETATTR: usize = 315;
-const STATX: usize = 332;
 
 const AT_FDCWD: usize = -100_isize as usize;
 const AT_SYMLINK_NOFOLLOW: usize = 0x100;
@@ -52,53 +32,12 @@ const IDLE_NICENESS: i32 = 20;
 const MSG_NOSIGNAL: usize = 0x4000;
 const MSG_PEEK: usize = 2;
 
+const CLOCK_REALTIME: usize = 0;
+
 const TIOCGWINSZ: usize = 0x5413;
 const EINTR: isize = 4;
 const EAGAIN: isize = 11;
 const ENOTTY: isize = 25;
-
-/// # Safety
-/// The arguments are what this call wants.
-#[inline(always)]
-unsafe fn syscall(number: usize, words: [usize; 6]) -> isize {
-    let result;
-    let [a, b, c, d, e, f] = words;
-    // SAFETY: the kernel keeps all registers but these three.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result
-}
-
-/// Copies bytes without the C library.
-///
-/// # Safety
-/// As for `core::ptr::copy_nonoverlapping`.
-#[inline(always)]
-pub unsafe fn copy(from: *const u8, to: *mut u8, count: usize) {
-    // SAFETY: see the caller; the direction flag is clear by the ABI.
-    unsafe {
-        asm!(
-            "rep movsb",
-            inout("rcx") count => _, inout("rsi") from => _, inout("rdi") to => _,
-            options(nostack, preserves_flags),
-        );
-    }
-}
-
-/// Ends the process.
-pub fn exit(status: usize) -> ! {
-    // SAFETY: the call does not return.
-    unsafe {
-        asm!("syscall", in("rax") EXIT_GROUP, in("rdi") status, options(noreturn, nostack));
-    }
-}
 
 /// `struct statx` of linux/stat.h.
 ///
@@ -186,8 +125,9 @@ fn statx<'f>(path: &[u8], flags: usize, found: &'f mut MaybeUninit<Statx>) -> Op
 /// The target of a symlink, as many bytes as it has. `path` ends with a NUL.
 pub fn read_link(path: &[u8], target: &mut Path) -> Option<usize> {
     let (start, room) = (target.as_mut_ptr() as usize, PATH_BYTES_MAX);
+    let words = [AT_FDCWD, path.as_ptr() as usize, start, room, 0, 0];
     // SAFETY: the path ends with a NUL, and the room is there.
-    let count = unsafe { syscall(READLINK, [path.as_ptr() as usize, start, room, 0, 0, 0]) };
+    let count = unsafe { syscall(READLINKAT, words) };
     usize::try_from(count).ok()
 }
 
@@ -246,8 +186,10 @@ pub fn close(descriptor: usize) {
 
 /// Seconds since 1970.
 pub fn seconds() -> i64 {
-    // SAFETY: it writes to no place where it is given none.
-    unsafe { syscall(TIME, [0; 6]) as i64 }
+    let mut now = [0_i64; 2];
+    // SAFETY: the call fills a `struct timespec`.
+    unsafe { syscall(CLOCK_GETTIME, [CLOCK_REALTIME, now.as_mut_ptr() as usize, 0, 0, 0, 0]) };
+    now[0]
 }
 
 /// How long a call on a socket waits for the other side, in both directions.

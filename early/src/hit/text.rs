@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
 /// Where the kernel starts a process: the count of the words, the words, a null pointer, the variables,
-/// a null pointer (System V ABI, AMD64 supplement, 3.4.1).
+/// a null pointer (System V ABI, AMD64 supplement, 3.4.1; on aarch64 the same).
 pub struct Stack<'s> {
     start: *const usize,
     lifetime: PhantomData<&'s [u8]>,

@@ -143,8 +143,15 @@ const REFUSED_HERE: &[libc::c_long] = &[
     libc::SYS_ustat,
     libc::SYS_sysfs,
 ];
-#[cfg(not(target_arch = "x86_64"))]
+/// Refused with EPERM on this architecture, which never had the older forms of these calls.
+#[cfg(target_arch = "aarch64")]
+const REFUSED_HERE: &[libc::c_long] = &[FCHMODAT2, libc::SYS_kexec_file_load];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const REFUSED_HERE: &[libc::c_long] = &[];
+
+/// The same number everywhere (include/uapi/asm-generic/unistd.h).
+#[cfg(target_arch = "aarch64")]
+const FCHMODAT2: libc::c_long = 452;
 
 /// A filter, ready for use.
 pub struct Filter(Vec<libc::sock_filter>);
