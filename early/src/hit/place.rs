@@ -13,7 +13,7 @@ const GROUPS_MAX: usize = 64;
 pub struct Place {
     /// Device and inode of the root folder.
     pub root: (u64, u64),
-    /// Its mount.
+    /// Its mount; before Linux 5.8 the mount namespace.
     pub mount: u64,
     /// The effective group.
     pub group: u32,
@@ -26,13 +26,14 @@ impl Place {
     pub fn find(socket: usize, names: &Names) -> Option<Place> {
         let mut found = MaybeUninit::<Statx>::uninit();
         let root = stat(b"/\0", &mut found)?;
-        if !root.has_mount() {
-            return None;
-        }
+        let mount = match root.has_mount() {
+            true => root.mount,
+            false => inode(b"/proc/self/ns/mnt\0"),
+        };
         let group = syscalls::group();
         let surroundings = surroundings(socket, group, names)?;
         let root_id = (root.device(), root.inode);
-        Some(Place { root: root_id, mount: root.mount, group, surroundings })
+        Some(Place { root: root_id, mount, group, surroundings })
     }
 
     /// The number in the name of the socket; the first seat.
@@ -49,9 +50,16 @@ impl Place {
     }
 }
 
+/// What older kernels tell namespaces apart by; 0 where there is no /proc. `path` ends with a NUL.
+fn inode(path: &[u8]) -> u64 {
+    let mut found = MaybeUninit::<Statx>::uninit();
+    stat(path, &mut found).map_or(0, |found| found.inode)
+}
+
 fn surroundings(socket: usize, own_group: u32, names: &Names) -> Option<u64> {
     let mut hash = NameHash::new();
-    hash.add_u64(syscalls::network_namespace(socket)?);
+    let network = syscalls::network_namespace(socket);
+    hash.add_u64(network.unwrap_or_else(|| inode(b"/proc/self/ns/net\0")));
     hash.add(&[syscalls::no_new_privileges(), syscalls::seccomp_mode()]);
     let mut groups = MaybeUninit::<[u32; GROUPS_MAX]>::uninit();
     for group in syscalls::groups(&mut groups)? {
