@@ -14,11 +14,12 @@ use crate::serve::conversation::{Captured, Conversation};
 use crate::understand::compilers::Stop;
 use crate::understand::unit::{Call, Unit};
 use crate::verify;
-use crate::{Cache, Daemon};
+use crate::{Cache, Compile, Daemon};
 use cache::entry::PartKind;
 use compiler::hasher::Digest;
 use compiler::invocation::{Family, Phase};
 use compiler::outcome::{Counter, Uncacheable};
+use compiler::search::SearchPath;
 use config::{Config, Environment};
 use identify::in_flight::{Ticket, Turn};
 use std::io;
@@ -69,8 +70,18 @@ enum Served {
     Compiled,
 }
 
+/// What the direct lookup found.
+enum Direct<'a> {
+    Hit(Found),
+    /// What is known under the source key, and the right to compile the unit while others wait for it.
+    Miss(Known, Option<Ticket<'a>>),
+}
+
+/// What a compile left behind, or why that is not stored, and the message that releases the launcher.
+type Made = (Result<Compiled, Uncacheable>, ToLauncher);
+
 fn steps(
-    daemon: &Daemon,
+    daemon: &Arc<Daemon>,
     conversation: &mut Conversation,
     call: &Call,
     config: &Config,
@@ -82,138 +93,234 @@ fn steps(
     // 1. What does the command mean, and which compiler is it?
     let mut unit = Unit::understand(daemon, conversation, call, config)?;
     unit.claim = daemon.writers.claim(&unit.here, &unit.outputs);
-    let served = serve_unit(daemon, conversation, cache, &mut unit);
+    let mut compile = Compile { daemon, conversation, cache, unit };
+    let served = compile.steps();
     match &served {
-        Ok(_) => publish::remove_leftovers(daemon, &unit),
-        Err(Stop::Uncacheable(_)) => unit.claim.leave(),
+        Ok(_) => publish::remove_leftovers(daemon, &compile.unit),
+        Err(Stop::Uncacheable(_)) => compile.unit.claim.leave(),
         Err(_) => {}
     }
     served
 }
 
-fn serve_unit(
-    daemon: &Daemon,
-    conversation: &mut Conversation,
-    cache: &Arc<Cache>,
-    unit: &mut Unit,
-) -> Result<Served, Stop> {
-    let config = unit.config;
-    // 2. Are the source and all that it read, and all that it missed, as they were?
-    let mut known = Known::default();
-    let mut ticket = None;
-    if config.recache {
-        unit.progress = daemon.active.enter(&unit.invocation.source);
-        cache.counts.add(Counter::Recache);
-    } else {
-        known = {
-            let (first, found) = look_up::direct(daemon, cache, unit);
-            if let Some(found) = found {
-                let counter = Counter::DirectCacheHit;
-                return serve_hit(daemon, conversation, cache, unit, found, counter);
-            }
-            first
-        };
-        unit.progress = daemon.active.enter(&unit.invocation.source);
+impl<'a> Compile<'a, '_> {
+    /// The steps after the first.
+    fn steps(&mut self) -> Result<Served, Stop> {
+        // 2. Are the source and all that it read, and all that it missed, as they were?
         // 3. Is somebody already compiling it?
-        let differs = |begun| known.changed_since(unit, begun);
-        match daemon.in_flight.join(unit.task(), conversation, differs)? {
-            Turn::First(taken) => ticket = Some(taken),
-            Turn::LookAgain | Turn::Alone => {}
+        let (known, ticket) = match self.look_up()? {
+            Direct::Hit(found) => return self.serve_hit(found, Counter::DirectCacheHit),
+            Direct::Miss(known, ticket) => (known, ticket),
+        };
+
+        // 4. Has this text been compiled before?
+        if let Err(error) = self.cache.store.make_folder() {
+            tracing::debug!("{error}");
         }
-        // Whoever compiled it before we had the ticket may just be done.
-        let (second, found) = look_up::direct(daemon, cache, unit);
+        let search = remember::search_path(self.daemon, self.conversation, &self.unit)?;
+        self.unit.newest_input = changes::newest_input(&self.unit, &known, search.as_deref());
+        let may_leave = elsewhere::may_leave(self.daemon, &self.unit);
+        let mut text = None;
+        if wants_text(&self.unit, &known) || is_silent(&self.unit) && !may_leave {
+            let preprocessed = text::preprocess(self)?;
+            if let Some(found) = self.look_up_text(&preprocessed) {
+                return self.serve_text_hit(&preprocessed, found);
+            }
+            text = Some(preprocessed);
+        }
+
+        // 5. Compile, on a host of the cluster where that gives the same, else here.
+        let place = match may_leave {
+            true => elsewhere::compile(self, text.as_mut(), search.clone())?,
+            false => Elsewhere::Here(Instead::default()),
+        };
+        let made = match place {
+            Elsewhere::Compiled(compiled) => {
+                let stderr = compiled.part(PartKind::Stderr).unwrap_or_default().to_vec();
+                (Ok(compiled), ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr })
+            }
+            Elsewhere::Here(instead) => self.compile_here(instead, &mut text, search)?,
+        };
+
+        // 6. Remember: judge before the launcher is released, store afterwards.
+        self.remember(made, known, text, ticket)
+    }
+
+    /// Steps 2 and 3.
+    fn look_up(&mut self) -> Result<Direct<'a>, Stop> {
+        let active = &self.daemon.active;
+        if self.unit.config.recache {
+            self.unit.progress = active.enter(&self.unit.invocation.source);
+            self.cache.counts.add(Counter::Recache);
+            return Ok(Direct::Miss(Known::default(), None));
+        }
+        let (first, found) = look_up::direct(self.daemon, self.cache, &self.unit);
         if let Some(found) = found {
-            drop(ticket);
-            return serve_hit(daemon, conversation, cache, unit, found, Counter::DirectCacheHit);
+            return Ok(Direct::Hit(found));
         }
-        known = if second.is_seen { second } else { known };
-        cache.counts.add(Counter::DirectCacheMiss);
+        self.unit.progress = active.enter(&self.unit.invocation.source);
+        let differs = |begun| first.changed_since(&self.unit, begun);
+        let turn = self.daemon.in_flight.join(self.unit.task(), self.conversation, differs)?;
+        let ticket = match turn {
+            Turn::First(taken) => Some(taken),
+            Turn::LookAgain | Turn::Alone => None,
+        };
+        // Whoever compiled it before we had the ticket may just be done.
+        let (second, found) = look_up::direct(self.daemon, self.cache, &self.unit);
+        if let Some(found) = found {
+            return Ok(Direct::Hit(found));
+        }
+        self.cache.counts.add(Counter::DirectCacheMiss);
+        let known = if second.is_seen { second } else { first };
+        Ok(Direct::Miss(known, ticket))
     }
 
-    if let Err(error) = cache.store.make_folder() {
-        tracing::debug!("{error}");
+    /// The result of a text, with its name.
+    fn look_up_text(&self, text: &Text) -> Option<(Digest, Found)> {
+        if self.unit.config.recache {
+            return None;
+        }
+        let load = |key| look_up::load_result(self.daemon, self.cache, &self.unit, key);
+        let mut keys = [text.key, text.exact_key].into_iter().flatten();
+        let found = keys.find_map(|key| Some((key, load(key)?)));
+        if found.is_none() {
+            self.cache.counts.add(Counter::PreprocessedCacheMiss);
+        }
+        found
     }
-    let search = remember::search_path(daemon, conversation, unit)?;
-    unit.newest_input = changes::newest_input(unit, &known, search.as_deref());
 
-    // 4. Has this text been compiled before?
-    let mut text = None;
-    let silent = is_silent(unit);
-    let may_leave = elsewhere::may_leave(daemon, unit);
-    if wants_text(unit, &known) || silent && !may_leave {
-        let preprocessed = text::preprocess(daemon, conversation, cache, unit)?;
-        if !config.recache {
-            let load = |key| look_up::load_result(daemon, cache, unit, key);
-            let keys = [preprocessed.key, preprocessed.exact_key];
-            let load = |key| Some((key, load(key)?));
-            if let Some(found) = keys.into_iter().flatten().find_map(load) {
-                return serve_text_hit(daemon, conversation, cache, unit, &preprocessed, found);
+    /// Lets the launcher run the compiler.
+    fn compile_here(
+        &mut self,
+        mut instead: Instead,
+        text: &mut Option<Text>,
+        search: Option<Arc<SearchPath>>,
+    ) -> Result<Made, Stop> {
+        let listed = instead.listed.take();
+        if is_silent(&self.unit) && text.is_none() && listed.is_none() {
+            *text = Some(text::preprocess(self)?);
+        }
+        let Compile { daemon, conversation, cache, unit } = self;
+        let writer = unit.claim.begin();
+        let start = Start::before(unit);
+        let mut captured = run_compiler(daemon, conversation, cache, unit, &mut instead)?;
+        if !captured.succeeded() {
+            return Err(end_failed(conversation, &mut captured));
+        }
+        instead.succeeded(daemon);
+        // All that the build may change as soon as the launcher is released.
+        let store = &cache.store;
+        let collected = Compiled::collect(unit, store, &mut captured, start, search, listed);
+        let compiled = collected.and_then(|compiled| match writer.is_alone() {
+            true => Ok(compiled),
+            false => Err(Uncacheable::new(Counter::BadOutputFile, "written by two at once")),
+        });
+        Ok((compiled, ToLauncher::PrintRan))
+    }
+
+    /// Step 6.
+    fn remember(
+        &mut self,
+        (compiled, ending): Made,
+        known: Known,
+        mut text: Option<Text>,
+        ticket: Option<Ticket>,
+    ) -> Result<Served, Stop> {
+        self.unit.progress.at(Stage::Storing);
+        let mut judged = judge(self.daemon, &self.unit, &compiled, text.as_ref());
+        if let Judged::ByText(needs) = &judged
+            && text.is_none()
+        {
+            let is_final = needs.is_final;
+            text = text::preprocess(self).ok();
+            if !is_final {
+                judged = judge(self.daemon, &self.unit, &compiled, text.as_ref());
             }
-            cache.counts.add(Counter::PreprocessedCacheMiss);
         }
-        text = Some(preprocessed);
-    }
-
-    // 5. Compile, on a host of the cluster where that gives the same, else here.
-    let place = match may_leave {
-        true => {
-            elsewhere::compile(daemon, conversation, cache, unit, text.as_mut(), search.clone())?
+        let finishing = self.daemon.finishing.begin();
+        if self.daemon.may_end_with_launcher() {
+            self.finish(known, text, compiled, judged, ticket);
+            drop(finishing);
+            self.daemon.settle(self.cache);
+            self.conversation.send(&ending)?;
+            return Ok(Served::Compiled);
         }
-        false => Elsewhere::Here(Instead::default()),
-    };
-    let (compiled, ending) = match place {
-        Elsewhere::Compiled(compiled) => {
-            let stderr = compiled.part(PartKind::Stderr).unwrap_or_default().to_vec();
-            (Ok(compiled), ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr })
-        }
-        Elsewhere::Here(mut instead) => {
-            let listed = instead.listed.take();
-            if silent && text.is_none() && listed.is_none() {
-                text = Some(text::preprocess(daemon, conversation, cache, unit)?);
-            }
-            let writer = unit.claim.begin();
-            let start = Start::before(unit);
-            let mut captured = run_compiler(daemon, conversation, cache, unit, &mut instead)?;
-            if !captured.succeeded() {
-                return Err(end_failed(conversation, &mut captured));
-            }
-            instead.succeeded(daemon);
-            // All that the build may change as soon as the launcher is released.
-            let store = &cache.store;
-            let collected = Compiled::collect(unit, store, &mut captured, start, search, listed);
-            let compiled = collected.and_then(|compiled| match writer.is_alone() {
-                true => Ok(compiled),
-                false => Err(Uncacheable::new(Counter::BadOutputFile, "written by two at once")),
-            });
-            (compiled, ToLauncher::PrintRan)
-        }
-    };
-
-    // 6. Remember: judge before the launcher is released, store afterwards.
-    unit.progress.at(Stage::Storing);
-    let mut judged = judge(daemon, unit, &compiled, text.as_ref());
-    if let Judged::ByText(needs) = &judged
-        && text.is_none()
-    {
-        let is_final = needs.is_final;
-        text = text::preprocess(daemon, conversation, cache, unit).ok();
-        if !is_final {
-            judged = judge(daemon, unit, &compiled, text.as_ref());
-        }
-    }
-    let finishing = daemon.finishing.begin();
-    if daemon.may_end_with_launcher() {
-        finish(cache, unit, known, text, compiled, judged, ticket);
+        let released = self.conversation.send(&ending);
+        self.finish(known, text, compiled, judged, ticket);
         drop(finishing);
-        daemon.settle(cache);
-        conversation.send(&ending)?;
-        return Ok(Served::Compiled);
+        released?;
+        Ok(Served::Compiled)
     }
-    let released = conversation.send(&ending);
-    finish(cache, unit, known, text, compiled, judged, ticket);
-    drop(finishing);
-    released?;
-    Ok(Served::Compiled)
+
+    fn serve_hit(&mut self, found: Found, counter: Counter) -> Result<Served, Stop> {
+        let unit = &self.unit;
+        let ready = found.and_then(|mut delivery| {
+            let remarks = look_up::remarks(delivery.stored())?;
+            publish::own_rule(unit, &mut delivery)?;
+            Ok((delivery.finish()?, remarks))
+        });
+        let (whole, remarks) = ready.map_err(publish::not_delivered)?;
+        publish::publish(self.conversation, unit, whole)?;
+        self.cache.counts.add(counter);
+        self.cache.counts.add_time_saved(remarks.compile_time);
+        self.daemon.settle(self.cache);
+        self.conversation.send(&ToLauncher::Finished {
+            status: 0,
+            stdout: remarks.stdout,
+            stderr: remarks.stderr,
+        })?;
+        tracing::info!(
+            counter = counter.name(),
+            source = %unit.invocation.source.display(),
+            "served"
+        );
+        Ok(Served::FromStore)
+    }
+
+    /// Next time, the manifest is to lead to this result without preprocessing.
+    fn serve_text_hit(
+        &mut self,
+        text: &Text,
+        (key, found): (Digest, Found),
+    ) -> Result<Served, Stop> {
+        let search = remember::search_path(self.daemon, self.conversation, &self.unit)?;
+        let served = self.serve_hit(found, Counter::PreprocessedCacheHit)?;
+        if !self.unit.config.read_only {
+            remember::link(self.daemon, self.cache, &self.unit, text, key, &search);
+        }
+        Ok(served)
+    }
+
+    /// Stores what may be stored, and counts where the call ended.
+    fn finish(
+        &self,
+        known: Known,
+        text: Option<Text>,
+        compiled: Result<Compiled, Uncacheable>,
+        judged: Judged,
+        ticket: Option<Ticket>,
+    ) {
+        let unit = &self.unit;
+        let stored = compiled.and_then(|compiled| match unit.config.read_only {
+            true => Ok(()),
+            false => remember::store(self.cache, unit, &known, text.as_ref(), compiled, judged),
+        });
+        let source = unit.invocation.source.display();
+        match stored {
+            Ok(()) => {
+                self.cache.counts.add(Counter::CacheMiss);
+                if let Some(ticket) = ticket {
+                    ticket.done();
+                }
+                tracing::info!(counter = Counter::CacheMiss.name(), %source, "compiled");
+            }
+            Err(reason) => {
+                let counter = reason.counter.name();
+                tracing::info!(counter, detail = reason.detail, %source, "compiled, not stored");
+                self.cache.counts.add_uncacheable(&reason);
+            }
+        }
+    }
 }
 
 fn judge(
@@ -255,55 +362,6 @@ fn is_silent(unit: &Unit) -> bool {
         Some(depfile) => !depfile.system_headers,
         None => unit.invocation.records_command_line,
     }
-}
-
-fn serve_hit(
-    daemon: &Daemon,
-    conversation: &mut Conversation,
-    cache: &Cache,
-    unit: &Unit,
-    found: Found,
-    counter: Counter,
-) -> Result<Served, Stop> {
-    let ready = found.and_then(|mut delivery| {
-        let remarks = look_up::remarks(delivery.stored())?;
-        publish::own_rule(unit, &mut delivery)?;
-        Ok((delivery.finish()?, remarks))
-    });
-    let (whole, remarks) = ready.map_err(publish::not_delivered)?;
-    publish::publish(conversation, unit, whole)?;
-    cache.counts.add(counter);
-    cache.counts.add_time_saved(remarks.compile_time);
-    daemon.settle(cache);
-    conversation.send(&ToLauncher::Finished {
-        status: 0,
-        stdout: remarks.stdout,
-        stderr: remarks.stderr,
-    })?;
-    tracing::info!(
-        counter = counter.name(),
-        source = %unit.invocation.source.display(),
-        "served"
-    );
-    Ok(Served::FromStore)
-}
-
-/// Next time, the manifest is to lead to this result without preprocessing.
-fn serve_text_hit(
-    daemon: &Daemon,
-    conversation: &mut Conversation,
-    cache: &Cache,
-    unit: &Unit,
-    text: &Text,
-    (key, found): (Digest, Found),
-) -> Result<Served, Stop> {
-    let search = remember::search_path(daemon, conversation, unit)?;
-    let served =
-        serve_hit(daemon, conversation, cache, unit, found, Counter::PreprocessedCacheHit)?;
-    if !unit.config.read_only {
-        remember::link(daemon, cache, unit, text, key, &search);
-    }
-    Ok(served)
 }
 
 /// The order to compile. Dependencies that the call does not ask for itself go to a descriptor of
@@ -379,36 +437,5 @@ fn end_failed(conversation: &mut Conversation, captured: &mut Captured) -> Stop 
     match conversation.send(&ToLauncher::PrintRan) {
         Ok(()) => Stop::CompileFailed,
         Err(error) => Stop::Gone(error),
-    }
-}
-
-/// Stores what may be stored, and counts where the call ended.
-fn finish(
-    cache: &Cache,
-    unit: &Unit,
-    known: Known,
-    text: Option<Text>,
-    compiled: Result<Compiled, Uncacheable>,
-    judged: Judged,
-    ticket: Option<Ticket>,
-) {
-    let stored = compiled.and_then(|compiled| match unit.config.read_only {
-        true => Ok(()),
-        false => remember::store(cache, unit, &known, text.as_ref(), compiled, judged),
-    });
-    let source = unit.invocation.source.display();
-    match stored {
-        Ok(()) => {
-            cache.counts.add(Counter::CacheMiss);
-            if let Some(ticket) = ticket {
-                ticket.done();
-            }
-            tracing::info!(counter = Counter::CacheMiss.name(), %source, "compiled");
-        }
-        Err(reason) => {
-            let counter = reason.counter.name();
-            tracing::info!(counter, detail = reason.detail, %source, "compiled, not stored");
-            cache.counts.add_uncacheable(&reason);
-        }
     }
 }

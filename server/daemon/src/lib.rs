@@ -28,6 +28,7 @@ use make::writers::Writers;
 use remote::fleet::Fleet;
 use serve::active::Active;
 use serve::caches::{Cache, Caches};
+use serve::conversation::Conversation;
 use serve::descriptors::Capacity;
 use serve::finishing::Finishing;
 use serve::guard::Guard;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use talk::launcher_protocol::View;
 use understand::compilers::Compilers;
 use understand::settings::Settings;
+use understand::unit::Unit;
 
 pub use serve::{Mode, run};
 
@@ -99,6 +101,14 @@ pub struct Daemon {
     activity: Activity,
     /// The thread to wake when the daemon retires.
     bookkeeper: std::thread::Thread,
+}
+
+/// One call on its way through the steps, and what each of them needs.
+struct Compile<'a, 'c> {
+    daemon: &'a Arc<Daemon>,
+    conversation: &'a mut Conversation,
+    cache: &'a Arc<Cache>,
+    unit: Unit<'c>,
 }
 
 /// Whether anything is going on.

@@ -9,7 +9,7 @@ use crate::serve::active::Stage;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::{Stop, driver_name};
 use crate::understand::unit::Unit;
-use crate::{Cache, Daemon, lock};
+use crate::{Cache, Compile, Daemon, lock};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts::Maker;
 use compiler::hasher::{Digest, KeyHasher, KeySink};
@@ -123,15 +123,15 @@ fn note_stay(unit: &Unit, why: Option<&StaysHere>) {
 
 /// Has a unit that may leave compiled by a host of its list.
 pub fn compile<'d>(
-    daemon: &'d Daemon,
-    conversation: &mut Conversation,
-    cache: &Cache,
-    unit: &Unit,
+    compile: &mut Compile<'d, '_>,
     text: Option<&mut Text>,
     search: Option<Arc<SearchPath>>,
 ) -> Result<Elsewhere<'d>, Stop> {
+    let made = sendable::make(compile, text)?;
+    let Compile { daemon, conversation, cache, unit } = compile;
+    let (daemon, cache, unit): (&'d Daemon, &Cache, &Unit) = (daemon, cache, unit);
     let hosts = &unit.config.hosts;
-    let sendable = match sendable::make(daemon, conversation, cache, unit, text)? {
+    let sendable = match made {
         Ok(sendable) => sendable,
         Err(why) => {
             note_stay(unit, Some(&why));

@@ -13,7 +13,7 @@ use crate::serve::active::Stage;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::{Stop, driver_name};
 use crate::understand::unit::Unit;
-use crate::{Cache, Daemon};
+use crate::{Compile, Daemon};
 use compiler::depfile;
 use compiler::invocation::{Family, Language, Role};
 use compiler::scan::Scan;
@@ -188,12 +188,10 @@ fn is_of_gcc(path: &Path) -> bool {
 
 /// Makes the text, in one preprocessor run; in none where the lookup has made one that will do.
 pub fn make(
-    daemon: &Daemon,
-    conversation: &mut Conversation,
-    cache: &Cache,
-    unit: &Unit,
+    compile: &mut Compile,
     text: Option<&mut Text>,
 ) -> Result<Result<Sendable, StaysHere>, Stop> {
+    let Compile { daemon, conversation, cache, unit } = compile;
     if let Some(sendable) = text.and_then(from_lookup) {
         return Ok(Ok(sendable));
     }
@@ -205,7 +203,7 @@ pub fn make(
     let start = Start::before(unit);
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
-    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, conversation)?;
+    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, *conversation)?;
     unit.progress.at(Stage::Preprocessing);
     let mut captured = conversation.run(order(unit, form), 1)?;
     drop(slot);

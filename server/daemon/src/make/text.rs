@@ -6,11 +6,10 @@ use crate::make::start::Start;
 use crate::make::streams;
 use crate::remember::line_files;
 use crate::serve::active::Stage;
-use crate::serve::conversation::Conversation;
 use crate::understand::compilers::Stop;
 use crate::understand::day::{Ran, Shown, has_plain_clock, shown};
 use crate::understand::unit::Unit;
-use crate::{Cache, Daemon};
+use crate::{Compile, Daemon};
 use cache::key;
 use compiler::depfile;
 use compiler::file_memo::{Content, Presence};
@@ -65,16 +64,12 @@ impl Text {
 }
 
 /// Preprocesses on the launcher's side, under a slot of this machine.
-pub fn preprocess(
-    daemon: &Daemon,
-    conversation: &mut Conversation,
-    cache: &Cache,
-    unit: &Unit,
-) -> Result<Text, Stop> {
+pub fn preprocess(compile: &mut Compile) -> Result<Text, Stop> {
+    let Compile { daemon, conversation, cache, unit } = compile;
     streams::refuse(daemon, conversation, unit)?;
     unit.progress.at(Stage::WaitingHere);
     let limit = unit.config.preprocess_slots();
-    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, conversation)?;
+    let slot = daemon.slots.acquire(Purpose::Preprocess, limit, *conversation)?;
     unit.progress.at(Stage::Preprocessing);
     let start = Start::before(unit);
     let words = unit.invocation.preprocess_arguments();
