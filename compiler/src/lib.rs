@@ -15,6 +15,7 @@ pub mod plugin;
 pub mod depfile;
 pub mod scan;
 pub mod search;
+pub mod tree;
 
 pub mod file_memo;
 pub mod hasher;

@@ -108,6 +108,12 @@ counters! {
     CompilerProducedStdout "compiler_produced_stdout" Uncacheable,
     /// Compiled on a cluster host.
     RemoteCompile "remote_compile" Work,
+    /// Sent to a host as a tree of files.
+    SentAsFiles "sent_as_files" Work,
+    /// Sent to a host as a text.
+    SentAsText "sent_as_text" Work,
+    /// Kept from the hosts of the list, by what it is.
+    StayedHere "stayed_here" Work,
     /// A cluster host failed; the unit was then compiled locally.
     RemoteFailed "remote_failed" Work,
     /// Compiled on this machine.

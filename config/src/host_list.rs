@@ -1,8 +1,12 @@
 //! The host list of distcc, in its whole grammar: who may compile for this machine, and how much at one time.
 
+mod endpoint;
+
 use crate::error::nearest;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+
+pub use endpoint::Endpoint;
 
 /// The most hosts of one list. The scheduler looks at each for every compile.
 pub const HOSTS_MAX: usize = 1_000;
@@ -58,6 +62,8 @@ pub enum Host {
         /// In the list, but not to be used.
         down: bool,
     },
+    /// A server of the Remote Execution API.
+    Grpc(Box<Endpoint>),
 }
 
 /// What is wrong with a list, and where.
@@ -153,6 +159,7 @@ impl Host {
     pub fn slots(&self) -> usize {
         match self {
             Host::Local { slots } | Host::Tcp { slots, .. } => *slots,
+            Host::Grpc(endpoint) => endpoint.slots,
         }
     }
 
@@ -172,6 +179,7 @@ impl Host {
                 let down = if *down { ",down" } else { "" };
                 format!("{}{port}{}{lzo}{down}", bracketed(name), slash(*slots, SLOTS))
             }
+            Host::Grpc(endpoint) => endpoint.word(),
         }
     }
 
@@ -181,11 +189,14 @@ impl Host {
             Host::Tcp { name, port: PORT, slots: SLOTS, lzo: false, down: false } => {
                 name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
             }
-            Host::Tcp { .. } => false,
+            Host::Tcp { .. } | Host::Grpc(_) => false,
         }
     }
 
     fn parse(word: &str) -> Result<Host, String> {
+        if Endpoint::is_meant(word) {
+            return Ok(Host::Grpc(Box::new(Endpoint::parse(word)?)));
+        }
         refuse_unsupported(word)?;
         if word == LOCALHOST {
             return Ok(Host::Local { slots: LOCAL_SLOTS });
@@ -227,6 +238,7 @@ impl fmt::Display for Host {
         match self {
             Host::Local { .. } => f.write_str(LOCALHOST),
             Host::Tcp { name, port, .. } => write!(f, "{}:{port}", bracketed(name)),
+            Host::Grpc(endpoint) => endpoint.fmt(f),
         }
     }
 }

@@ -314,7 +314,8 @@ impl Fleet {
                     lzo: false,
                     label: host.to_string(),
                 }),
-                Host::Tcp { down: true, .. } => {}
+                // Those have a dispatch of their own.
+                Host::Tcp { down: true, .. } | Host::Grpc(_) => {}
                 Host::Tcp { name, port, slots, lzo, .. } => {
                     let addresses = self.names.find(name, *port, || customer.still_waiting())?;
                     let several = addresses.len() > 1;

@@ -191,8 +191,12 @@ impl Stats<'_> {
             culprits if culprits.is_empty() => "without the daemon".to_owned(),
             culprits => culprits,
         };
+        let kept = self.culprits(Counter::StayedHere.name());
         for (counter, value) in counters {
             let (label, rest) = match counter {
+                Counter::SentAsFiles => ("sent as files", ""),
+                Counter::SentAsText => ("sent as text", ""),
+                Counter::StayedHere => ("stayed here", kept.as_str()),
                 Counter::RemoteCompile => ("remote compiles", ""),
                 Counter::RemoteFailed => ("remote failed", "compiled again here"),
                 Counter::LocalCompile => ("local compiles", ""),

@@ -79,6 +79,7 @@ impl Fleet {
                     let named = HostState { host: host.to_string(), ..HostState::default() };
                     states.push(HostState { slots: *slots, ..self.state_at(HERE, named) });
                 }
+                Host::Grpc(_) => {}
                 Host::Tcp { name, port, slots, down, .. } => {
                     let addresses = self.names.known(name, *port);
                     let mut named = HostState {

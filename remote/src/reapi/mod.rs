@@ -1,6 +1,12 @@
-//! The Remote Execution API, version 2: its messages, and how blobs are named.
+//! The Remote Execution API, version 2: its messages, how blobs and trees are named, and a client of it.
 
 pub mod digest;
 pub mod proto;
+
+pub mod merkle;
+
+pub mod client;
+pub mod engines;
+mod present;
 
 pub use tonic_prost::ProstCodec as Codec;

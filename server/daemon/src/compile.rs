@@ -12,10 +12,12 @@ use crate::remember::{self, Judged};
 use crate::serve::active::Stage;
 use crate::serve::conversation::{Captured, Conversation};
 use crate::understand::compilers::Stop;
+use crate::understand::day::Shown;
 use crate::understand::unit::{Call, Unit};
 use crate::verify;
 use crate::{Cache, Compile, Daemon};
 use cache::entry::PartKind;
+use cache::facts::Maker;
 use compiler::hasher::Digest;
 use compiler::invocation::{Family, Phase};
 use compiler::outcome::{Counter, Uncacheable};
@@ -119,7 +121,7 @@ impl<'a> Compile<'a, '_> {
         }
         let search = remember::search_path(self.daemon, self.conversation, &self.unit)?;
         self.unit.newest_input = changes::newest_input(&self.unit, &known, search.as_deref());
-        let may_leave = elsewhere::may_leave(self.daemon, &self.unit);
+        let may_leave = elsewhere::may_leave(self.daemon, self.cache, &self.unit);
         let mut text = None;
         if wants_text(&self.unit, &known) || is_silent(&self.unit) && !may_leave {
             let preprocessed = text::preprocess(self)?;
@@ -136,8 +138,12 @@ impl<'a> Compile<'a, '_> {
         };
         let made = match place {
             Elsewhere::Compiled(compiled) => {
-                let stderr = compiled.part(PartKind::Stderr).unwrap_or_default().to_vec();
-                (Ok(compiled), ToLauncher::Finished { status: 0, stdout: Vec::new(), stderr })
+                let printed = |kind| compiled.part(kind).unwrap_or_default().to_vec();
+                let (stdout, stderr) = (printed(PartKind::Stdout), printed(PartKind::Stderr));
+                if compiled.files.is_none() && text.is_none() {
+                    text = text::preprocess(self).ok();
+                }
+                (Ok(compiled), ToLauncher::Finished { status: 0, stdout, stderr })
             }
             Elsewhere::Here(instead) => self.compile_here(instead, &mut text, search)?,
         };
@@ -330,9 +336,18 @@ fn judge(
     text: Option<&Text>,
 ) -> Judged {
     match compiled {
+        // The clock of another machine.
+        Ok(compiled) if compiled.maker == Maker::Elsewhere && shows_time(unit, text) => {
+            let what = "a macro of time, compiled on another machine";
+            Judged::NotStored(Uncacheable::new(Counter::UnsupportedCodeDirective, what))
+        }
         Ok(compiled) => remember::judge(daemon, unit, compiled, text),
         Err(reason) => Judged::NotStored(reason.clone()),
     }
+}
+
+fn shows_time(unit: &Unit, text: Option<&Text>) -> bool {
+    !unit.has_fixed_time() && text.is_some_and(|text| text.shown != Shown::Nothing)
 }
 
 /// Whether the unit is to be preprocessed before it is compiled. For a unit that was never seen,

@@ -77,6 +77,12 @@ pub struct Daemon {
     capacity: Capacity,
     /// Hosts that compile for this machine.
     fleet: Fleet,
+    /// Hosts that get files.
+    engines: remote::reapi::engines::Engines,
+    /// The names of files there.
+    names: make::tree::Names,
+    /// What drives connections to them.
+    runtime: make::runtime::Runtime,
     /// What is remembered of units that were to be sent there.
     memory: make::elsewhere::Memory,
     /// Hits that are compiled again.

@@ -140,7 +140,7 @@ impl Removal {
         remove(kernel.nodename().to_str().ok().map(str::to_owned), "MACHINE");
         let hosts = parts.loaded.config.hosts.hosts.iter().filter_map(|host| match host {
             Host::Tcp { name, .. } => Some(name.clone()),
-            Host::Local { .. } => None,
+            Host::Local { .. } | Host::Grpc(_) => None,
         });
         for (index, host) in hosts.collect::<BTreeSet<_>>().into_iter().enumerate() {
             remove(Some(host), &format!("HOST{}", index + 1));

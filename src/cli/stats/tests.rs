@@ -44,12 +44,14 @@ fn a_busy_cache() {
         "called_for_link": 20, "unsupported_compiler_option": 3, "called_for_preprocessing": 41,
         "modified_input_file": 1,
         "local_compile": 70, "remote_compile": 2, "remote_failed": 1,
+        "sent_as_files": 1, "sent_as_text": 1, "stayed_here": 2,
     }));
     answer["uncacheable"] = json!([
         { "counter": "unsupported_compiler_option", "detail": "-foo", "count": 1 },
         { "counter": "unsupported_compiler_option", "detail": "-fplugin=x", "count": 2 },
         { "counter": "called_for_link", "detail": "", "count": 20 },
         { "counter": "modified_input_file", "detail": "/src/a.h", "count": 1 },
+        { "counter": "stayed_here", "detail": ".incbin or .include", "count": 2 },
     ]);
     answer["time_saved_ms"] = json!(12_300_000);
     answer["compile_time_ms"] = json!(61_000);
@@ -83,6 +85,9 @@ errors                                     1
 
 compilers
   remote compiles                          2
+  sent as files                            1
+  sent as text                             1
+  stayed here                              2   .incbin or .include (2)
   remote failed                            1   compiled again here
   local compiles                          70
   compile time saved               3 h 25 min

@@ -83,7 +83,7 @@ fn explain_unit(
         return Ok(verdict(Counter::DirectCacheHit.name(), vec![reason.to_owned()]));
     }
     // A compile would ask, too; without an answer nothing is stored.
-    remember::search_path(daemon, conversation, unit)?;
+    let search = remember::search_path(daemon, conversation, unit)?;
     let mut reasons = Vec::new();
     if let Some(why) = &known.needs_text {
         let usual = "time macros, or a __has_include or #include whose operand is a macro";
@@ -100,7 +100,7 @@ fn explain_unit(
         reasons = nearest(cache, unit);
     }
     reasons.truncate(REASONS_MAX);
-    reasons.extend(elsewhere::outlook(daemon, unit));
+    reasons.extend(elsewhere::outlook(daemon, conversation, cache, unit, search.as_deref())?);
     Ok(verdict(Counter::CacheMiss.name(), reasons))
 }
 

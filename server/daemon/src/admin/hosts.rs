@@ -1,17 +1,20 @@
 //! Answers about the cluster: what is known of each host, and what the hosts say when they are asked.
 
 use crate::make::toolchain::{Here, Toolchain};
+use crate::make::{engines, runtime};
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::{Asker, Stop};
 use crate::{Cache, Daemon};
 use compiler::file_memo::WorkingDirectory;
 use compiler::invocation::Language;
+use config::host_list::{Endpoint, Host, HostList};
 use config::{Config, Environment};
 use remote::fleet::{HostState, Question, Trouble, Visit};
+use remote::reapi::engines::{EngineState, Wish};
 use serde_json::{Value, json};
 use std::io;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 use talk::launcher_protocol::Caller;
 use talk::party::Party;
 use talk::wrappers;
@@ -26,7 +29,100 @@ const ASKED_ABOUT: [(&str, Language); 4] = [
 
 /// What is known of the hosts of a list.
 pub fn known(daemon: &Daemon, config: &Config) -> Value {
-    daemon.fleet.report(&config.hosts).iter().map(row).collect()
+    let fleet = daemon.fleet.report(&config.hosts);
+    let states = daemon.engines.states();
+    let engines = listed(&config.hosts).map(|endpoint| {
+        let label = endpoint.to_string();
+        let state = states.iter().find(|state| state.label == label);
+        engine_row(endpoint, state, None)
+    });
+    fleet.iter().map(row).chain(engines).collect()
+}
+
+/// The hosts of a list that get files, also those that are marked as down.
+fn listed(hosts: &HostList) -> impl Iterator<Item = &Endpoint> {
+    hosts.hosts.iter().filter_map(|host| match host {
+        Host::Grpc(endpoint) => Some(endpoint.as_ref()),
+        _ => None,
+    })
+}
+
+/// Asks each host that gets files whether it lives.
+fn ask_engines(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    caller: &Caller,
+    config: &Config,
+) -> io::Result<Vec<Value>> {
+    let environment = Environment::new(&caller.environment);
+    let variable = |name: &str| environment.get(name).and_then(|value| value.to_str());
+    let mut rows = Vec::new();
+    for endpoint in listed(&config.hosts) {
+        if endpoint.down {
+            rows.push(engine_row(endpoint, None, None));
+            continue;
+        }
+        let wish = Wish { endpoint, credentials: engines::credentials_of(endpoint, &variable) };
+        let asked = ask_engine(daemon, conversation, &wish)?;
+        let states = daemon.engines.states();
+        let state = states.iter().find(|state| state.label == endpoint.to_string());
+        rows.push(engine_row(endpoint, state, Some(asked)));
+    }
+    Ok(rows)
+}
+
+/// How long a host takes to answer, or why it does not.
+fn ask_engine(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    wish: &Wish,
+) -> io::Result<Result<Duration, String>> {
+    let handle = match daemon.runtime.handle() {
+        Ok(handle) => handle,
+        Err(why) => return Ok(Err(why.to_owned())),
+    };
+    let _entered = handle.enter();
+    let engine = match daemon.engines.engine(wish) {
+        Ok(engine) => engine,
+        Err(trouble) => return Ok(Err(trouble.to_string())),
+    };
+    let work = async move {
+        // The first answer takes a connection.
+        engine.client.ask_abilities().await?;
+        let started = Instant::now();
+        engine.client.ask_abilities().await.map(|_| started.elapsed())
+    };
+    let asked = runtime::wait(handle, work, &mut || conversation.still_waiting())?;
+    Ok(asked.map_err(|trouble| trouble.to_string()))
+}
+
+fn engine_row(
+    endpoint: &Endpoint,
+    state: Option<&EngineState>,
+    asked: Option<Result<Duration, String>>,
+) -> Value {
+    let number = |of: fn(&EngineState) -> u64| state.map_or(0, of);
+    let (round_trip, why_not) = match (asked, endpoint.down) {
+        (_, true) => (None, Some("marked as down in the list".to_owned())),
+        (Some(Ok(time)), _) => (Some(time), None),
+        (Some(Err(why)), _) => (None, Some(why)),
+        (None, _) => (None, state.and_then(|state| state.out.clone())),
+    };
+    let completed = number(|state| state.completed);
+    json!({
+        "host": endpoint.to_string(),
+        "address": null,
+        "slots": endpoint.slots,
+        "in_flight": number(|state| state.in_flight as u64),
+        "completed": completed,
+        "failed": number(|state| state.failed),
+        "usable": why_not.is_none(),
+        "why_not": why_not,
+        "trouble": if endpoint.down { Some(Trouble::Down.name()) } else { None },
+        "compiler": if completed > 0 { "same" } else { "unknown" },
+        "round_trip_us": round_trip.map(|time| time.as_micros() as u64),
+        "worker": "reapi",
+    })
 }
 
 /// Asks each host.
@@ -40,7 +136,8 @@ pub fn ask(
     let questions = questions(daemon, conversation, caller, cache, config)?;
     let visits =
         daemon.fleet.visit(&config.hosts, &questions, &mut || conversation.still_waiting())?;
-    let rows: Vec<Value> = visits.iter().map(visited_row).collect();
+    let mut rows: Vec<Value> = visits.iter().map(visited_row).collect();
+    rows.extend(ask_engines(daemon, conversation, caller, config)?);
     Ok(json!({
         "hosts": rows,
         "waiting": daemon.fleet.waiting(),

@@ -2,9 +2,11 @@
 
 use crate::look_up::publish;
 use crate::make::compiled::{Compiled, Listed};
+use crate::make::engines::{self, Sent};
 use crate::make::sendable::{self, Sendable, StaysHere};
 use crate::make::text::Text;
 use crate::make::toolchain::{Here, Toolchain, Trials};
+use crate::make::tree;
 use crate::serve::active::Stage;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::{Stop, driver_name};
@@ -15,12 +17,13 @@ use cache::facts::Maker;
 use compiler::hasher::{Digest, KeyHasher, KeySink};
 use compiler::invocation::{Family, Phase};
 use compiler::object;
-use compiler::outcome::Counter;
+use compiler::outcome::{Counter, Uncacheable};
 use compiler::search::SearchPath;
 use config::host_list::Host;
 use identify::wire_identity;
 use remote::fleet::{Order, Origin, Outcome, Slot};
 use remote::protocol::request;
+use remote::reapi::engines::Engine;
 use remote::{Customer, Job, Reply, Trial};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -40,6 +43,8 @@ pub struct Memory {
     /// Units, by source and compiler, whose compile printed something: their text has to come
     /// from a compile here, which can quote the source.
     chatty: Mutex<HashSet<Digest>>,
+    /// Units that did not end as here when they were sent as files.
+    failed_as_files: Mutex<HashSet<Digest>>,
     /// What this machine's compilers make of the trial unit.
     pub trials: Trials,
 }
@@ -52,18 +57,31 @@ pub enum Elsewhere<'f> {
     Here(Instead<'f>),
 }
 
+/// A host whose compile failed, and what it said.
+pub enum Doubt {
+    /// One that got a text.
+    OfHost(Origin, String),
+    /// One that got files.
+    OfEngine(Arc<Engine>, String),
+}
+
 /// Why a unit is compiled here after all.
 #[derive(Default)]
 pub struct Instead<'f> {
     /// A slot of the host list (`localhost`), to be held meanwhile.
     slot: Option<Slot<'f>>,
     /// The host whose compile failed, and what it said.
-    doubt: Option<(Origin, String)>,
+    doubt: Option<Doubt>,
     /// From the text that was made for a host.
     pub listed: Option<Listed>,
 }
 
 impl Instead<'_> {
+    /// A host failed, perhaps.
+    pub fn doubting(doubt: Option<Doubt>) -> Instead<'static> {
+        Instead { doubt, ..Instead::default() }
+    }
+
     /// Gives its slot back where the launcher does not go on: others wait for it.
     pub fn look(&mut self, process: Process) {
         if self.slot.is_some() && process.is_held_up() {
@@ -75,33 +93,80 @@ impl Instead<'_> {
     pub fn succeeded(self, daemon: &Daemon) {
         let Instead { slot, doubt, .. } = self;
         drop(slot);
-        if let Some((origin, said)) = doubt {
-            let why = format!("its compile failed, and succeeded on this machine: {said}");
-            tracing::warn!("{origin:?}: {why}");
-            daemon.fleet.contradicted(origin, &why);
+        let why = |said| format!("its compile failed, and succeeded on this machine: {said}");
+        match doubt {
+            Some(Doubt::OfHost(origin, said)) => {
+                tracing::warn!("{origin:?}: {}", why(&said));
+                daemon.fleet.contradicted(origin, &why(&said));
+            }
+            Some(Doubt::OfEngine(engine, said)) => {
+                tracing::warn!("{}: {}", engine.endpoint(), why(&said));
+                engine.contradicted();
+            }
+            None => {}
         }
     }
 }
 
 /// Whether the unit can go to a host at all, as far as that is known before it is preprocessed.
-pub fn may_leave(daemon: &Daemon, unit: &Unit) -> bool {
+pub fn may_leave(daemon: &Daemon, cache: &Cache, unit: &Unit) -> bool {
+    if may_leave_as_files(daemon, unit) {
+        return true;
+    }
     if !has_hope(daemon, unit) {
         return false;
     }
     let why = stays_here(daemon, unit);
-    note_stay(unit, why.as_ref());
+    if let Some(why) = &why {
+        note_stay(cache, unit, why);
+    }
     why.is_none()
 }
 
+fn may_leave_as_files(daemon: &Daemon, unit: &Unit) -> bool {
+    engines::have_hope(daemon, unit)
+        && tree::stays_here(unit).is_none()
+        && !daemon.memory.failed_as_files(unit)
+}
+
 /// The same in words; `None` without hosts.
-pub fn outlook(daemon: &Daemon, unit: &Unit) -> Option<String> {
+pub fn outlook(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    cache: &Cache,
+    unit: &Unit,
+    search: Option<&SearchPath>,
+) -> Result<Option<String>, Stop> {
     let hosts = &unit.config.hosts.hosts;
-    let named = hosts.iter().any(|host| matches!(host, Host::Tcp { .. }));
-    named.then(|| match stays_here(daemon, unit) {
-        Some(StaysHere(why)) => format!("it would be compiled on this machine: {why}"),
-        None if has_hope(daemon, unit) => "a host of the cluster would compile it".to_owned(),
-        None => "no host of the cluster can be used now: see `rcache hosts`".to_owned(),
-    })
+    if !hosts.iter().any(|host| !matches!(host, Host::Local { .. })) {
+        return Ok(None);
+    }
+    let mut kept = None;
+    if engines::have_hope(daemon, unit) {
+        let why = match tree::stays_here(unit) {
+            None if daemon.memory.failed_as_files(unit) => {
+                Some(StaysHere("it did not end as here the last time".to_owned()))
+            }
+            None => tree::make(daemon, conversation, cache, unit, search)?.err(),
+            why => why,
+        };
+        match why {
+            None => return Ok(Some("a host of the cluster would compile it, as files".to_owned())),
+            Some(StaysHere(why)) => kept = Some(why),
+        }
+    }
+    let not_as_files = kept.as_ref().map(|why| format!(" (not as files: {why})"));
+    let not_as_files = not_as_files.unwrap_or_default();
+    Ok(Some(match (has_hope(daemon, unit), kept) {
+        (true, _) => match stays_here(daemon, unit) {
+            Some(StaysHere(why)) => {
+                format!("it would be compiled on this machine: {why}{not_as_files}")
+            }
+            None => format!("a host of the cluster would compile it, as text{not_as_files}"),
+        },
+        (false, Some(why)) => format!("it would be compiled on this machine: {why}"),
+        (false, None) => "no host of the cluster can be used now: see `rcache hosts`".to_owned(),
+    }))
 }
 
 fn has_hope(daemon: &Daemon, unit: &Unit) -> bool {
@@ -115,14 +180,44 @@ fn stays_here(daemon: &Daemon, unit: &Unit) -> Option<StaysHere> {
     }
 }
 
-fn note_stay(unit: &Unit, why: Option<&StaysHere>) {
-    if let Some(StaysHere(why)) = why {
-        tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
-    }
+fn note_stay(cache: &Cache, unit: &Unit, StaysHere(why): &StaysHere) {
+    tracing::info!(source = %unit.invocation.source.display(), why, "stays here");
+    cache.counts.add_uncacheable(&Uncacheable::new(Counter::StayedHere, why));
 }
 
-/// Has a unit that may leave compiled by a host of its list.
+/// Has a unit that may leave compiled by a host of its list: as files, else as text.
 pub fn compile<'d>(
+    compile: &mut Compile<'d, '_>,
+    text: Option<&mut Text>,
+    search: Option<Arc<SearchPath>>,
+) -> Result<Elsewhere<'d>, Stop> {
+    let mut why = None;
+    {
+        let Compile { daemon, conversation, cache, unit } = compile;
+        if may_leave_as_files(daemon, unit) {
+            match engines::compile(daemon, conversation, cache, unit, search.clone())? {
+                Sent::Settled(place) => return Ok(*place),
+                Sent::NotAsFiles(reason) => why = reason,
+            }
+        }
+    }
+    let Compile { daemon, cache, unit, .. } = compile;
+    let stays = match has_hope(daemon, unit) {
+        true => stays_here(daemon, unit),
+        // There is nobody who takes text.
+        false => match why {
+            Some(why) => Some(why),
+            None => return Ok(Elsewhere::Here(Instead::default())),
+        },
+    };
+    if let Some(why) = stays {
+        note_stay(cache, unit, &why);
+        return Ok(Elsewhere::Here(Instead::default()));
+    }
+    compile_as_text(compile, text, search)
+}
+
+fn compile_as_text<'d>(
     compile: &mut Compile<'d, '_>,
     text: Option<&mut Text>,
     search: Option<Arc<SearchPath>>,
@@ -134,13 +229,13 @@ pub fn compile<'d>(
     let sendable = match made {
         Ok(sendable) => sendable,
         Err(why) => {
-            note_stay(unit, Some(&why));
+            note_stay(cache, unit, &why);
             return Ok(Elsewhere::Here(Instead::default()));
         }
     };
     let (job, sendable) = job(unit, sendable);
     if let Err(why) = request::check(&job) {
-        note_stay(unit, Some(&StaysHere(why.to_string())));
+        note_stay(cache, unit, &StaysHere(why.to_string()));
         return Ok(Elsewhere::Here(Instead::default()));
     }
     let toolchain = Toolchain::of(unit);
@@ -175,12 +270,13 @@ pub fn compile<'d>(
             tracing::info!(status = reply.status, "compiled again here for what it prints");
             let text = String::from_utf8_lossy(&reply.stderr);
             let said = text.lines().next().unwrap_or_default().to_owned();
-            let doubt = (reply.status != 0).then_some((origin, said));
+            let doubt = (reply.status != 0).then_some(Doubt::OfHost(origin, said));
             Ok(here(None, doubt, sendable))
         }
         Outcome::Replied(reply, _) => {
             let compiled = accept(customer.conversation, unit, reply, sendable, search, started)?;
             cache.counts.add(Counter::RemoteCompile);
+            cache.counts.add(Counter::SentAsText);
             cache.counts.add_compile_time(compiled.wall);
             Ok(Elsewhere::Compiled(compiled))
         }
@@ -294,6 +390,20 @@ fn chatty_key(unit: &Unit) -> Digest {
 }
 
 impl Memory {
+    /// Whether the unit did not end as here when it was sent as files.
+    pub fn failed_as_files(&self, unit: &Unit) -> bool {
+        lock(&self.failed_as_files).contains(&chatty_key(unit))
+    }
+
+    /// The next time it stays, or goes as text.
+    pub fn note_failed_as_files(&self, unit: &Unit) {
+        let mut failed = lock(&self.failed_as_files);
+        if failed.len() >= CHATTY_MAX {
+            failed.clear();
+        }
+        failed.insert(chatty_key(unit));
+    }
+
     fn is_chatty(&self, unit: &Unit) -> bool {
         lock(&self.chatty).contains(&chatty_key(unit))
     }
@@ -309,5 +419,6 @@ impl Memory {
     /// A compile here printed nothing: the next one may be elsewhere.
     pub fn note_silent(&self, unit: &Unit) {
         lock(&self.chatty).remove(&chatty_key(unit));
+        lock(&self.failed_as_files).remove(&chatty_key(unit));
     }
 }

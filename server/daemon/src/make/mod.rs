@@ -2,10 +2,13 @@
 
 pub mod compiled;
 pub mod elsewhere;
+pub mod engines;
 pub mod local_slots;
+pub mod runtime;
 pub mod sendable;
 pub mod start;
 pub mod streams;
 pub mod text;
 pub mod toolchain;
+pub mod tree;
 pub mod writers;

@@ -31,7 +31,7 @@ use std::time::SystemTime;
 use talk::launcher_protocol::{Caller, Terminal};
 
 /// Variables that shape how diagnostics look, besides the terminal.
-const LOOK_VARIABLES: [&str; 12] = [
+pub const LOOK_VARIABLES: [&str; 12] = [
     "CLICOLOR_FORCE",
     "COLORTERM",
     "COLUMNS",
@@ -259,6 +259,11 @@ impl<'c> Unit<'c> {
     pub fn has_fixed_time(&self) -> bool {
         self.compiler.banner.family == Family::Gcc
             && self.key_environment.iter().any(|(name, _)| *name == environment::EPOCH)
+    }
+
+    /// The files that no dependency list names, also where they are not there.
+    pub fn other_paths(&self) -> impl Iterator<Item = &Path> {
+        self.other_files.iter().map(|(path, _)| path.as_path())
     }
 
     /// Whether the files that no dependency list names are as they were, and were not touched since
