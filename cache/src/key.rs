@@ -75,6 +75,10 @@ pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
     for absent in &recorded.absent {
         hasher.field("absent", &absent.set.0);
     }
+    for (path, state) in &recorded.states {
+        hasher.field("state of", path.as_os_str().as_bytes());
+        hasher.field("state", &state.0);
+    }
     hasher.finish()
 }
 

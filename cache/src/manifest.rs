@@ -8,8 +8,9 @@
 //! names    = 0:u8 count:u32 (name:u32)* | 1:u8 octet*          one bit for each of the plain names
 //! result   = length:u32 key:20 list present:list directories:list
 //!            same:u32 (path:u32 path:u32)* search:u32 (path:u32 first:u32)* list
+//!            states:list
 //!            days:u8 octet[11]*
-//! list     = count:u32 (index:u32)*                            of inputs, paths, or absents
+//! list     = count:u32 (index:u32)*                            of inputs, paths, absents, or inputs
 //! ```
 //! Results of one unit are nearly the same: what they share stands in the tables once. The newest result
 //! can be looked at without reading the others.
@@ -28,11 +29,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use check::{Checks, Mismatch};
+pub use check::{Checks, Equivalent, Mismatch};
 pub use names::Names;
 
 /// Raised whenever the layout or the meaning changes; an older manifest is a miss.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// A header that flips between a few states keeps all of them; older results fall off the end. A miss
 /// compares with each.
@@ -80,6 +81,8 @@ pub struct Recorded<'a> {
     pub search_folders: Vec<(&'a Path, u32)>,
     /// What was looked for and is not there.
     pub absent: Vec<AbsentIn<'a>>,
+    /// What counts of files and folders besides contents: see [`crate::file_memo::WorkingDirectory::state`].
+    pub states: Vec<(&'a Path, Digest)>,
     /// The day that the result shows, as `__DATE__` spells it: it is no answer on another day.
     pub day: Option<[u8; DAY_BYTES]>,
 }
@@ -205,6 +208,7 @@ impl<'a> Manifest<'a> {
             let names = Names::Stored(Arc::clone(&self.names), *names);
             Some(AbsentIn { folder, set: *set, names })
         })?;
+        let states = reader.list(|index| self.inputs.get(index).copied())?;
         let day = match reader.take(1)? {
             [0] => None,
             _ => Some(reader.take(DAY_BYTES)?.try_into().ok()?),
@@ -217,6 +221,7 @@ impl<'a> Manifest<'a> {
             same_folders,
             search_folders,
             absent,
+            states,
             day,
         };
         reader.0.is_empty().then_some(whole)

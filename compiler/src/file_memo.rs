@@ -23,7 +23,7 @@ pub use self::folders::Folders;
 pub use self::private::{PrivatePaths, is_refusal, is_spelled_privately};
 pub use self::systems::System;
 pub use self::watches::Watches;
-use crate::hasher::Digest;
+use crate::hasher::{Digest, KeyHasher, KeySink};
 use crate::scan::{self, Scan};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
@@ -185,6 +185,21 @@ impl WorkingDirectory {
             Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned())
         };
         entries.map(name).collect()
+    }
+
+    /// What counts of a path besides content: of a folder the names in it, in their order, and of a file
+    /// when it was modified, in seconds.
+    pub fn state(&self, path: &Path) -> io::Result<Digest> {
+        let stat = self.stat(path)?;
+        let mut hasher = KeyHasher::new("rcache state 1");
+        match is_folder(&stat) {
+            true => {
+                let names = self.names(path)?;
+                names.iter().for_each(|name| hasher.field("name", name.as_bytes()));
+            }
+            false => hasher.field("modified", &stat.st_mtime.to_le_bytes()),
+        }
+        Ok(hasher.finish())
     }
 
     /// Whether a compiler that searches would find a file here.

@@ -207,6 +207,10 @@ pub struct Invocation {
     pub explicit_colour: bool,
     /// The operands of `-include` and `-imacros`, in order.
     pub forced_includes: Vec<PathBuf>,
+    /// The operands of `-include-pch`.
+    pub precompiled: Vec<PathBuf>,
+    /// Whether the precompiled header that it makes holds, under clang, the times of its inputs.
+    pub stamps_inputs: bool,
 }
 
 impl Invocation {
@@ -292,6 +296,15 @@ impl Invocation {
     /// directory.
     pub fn profile_candidates(&self, family: Family, folders: &[&Path]) -> Vec<PathBuf> {
         self.profiles.candidates(family, self.output.as_deref(), &self.source, folders)
+    }
+
+    /// The precompiled forms that may be taken in place of a file that an option includes.
+    pub fn precompiled_candidates(&self) -> impl Iterator<Item = PathBuf> {
+        self.forced_includes.iter().flat_map(|path| {
+            [".pch", ".gch"].map(|suffix| {
+                [path.as_os_str(), OsStr::new(suffix)].into_iter().collect::<OsString>().into()
+            })
+        })
     }
 
     /// The words that decide which tools run and for which machine, to be followed by

@@ -39,7 +39,7 @@ pub fn is_whole(bytes: &[u8], phase: Phase) -> bool {
         Phase::Assembly => bytes.ends_with(b"\n") && !bytes.contains(&0),
         Phase::Object if bytes.starts_with(BITCODE) => bytes.len().is_multiple_of(4),
         Phase::Object => is_whole_elf(bytes).unwrap_or(false),
-        Phase::SyntaxOnly => false,
+        Phase::Precompiled | Phase::SyntaxOnly => false,
     }
 }
 

@@ -44,6 +44,8 @@ pub enum PartKind {
     Manifest = 32,
     /// The readable fields of a source key, for `rcache explain`.
     KeyFields = 33,
+    /// What a precompiled header is made of.
+    Recipe = 34,
 }
 
 impl PartKind {
@@ -69,6 +71,7 @@ impl PartKind {
         PartKind::Facts,
         PartKind::Manifest,
         PartKind::KeyFields,
+        PartKind::Recipe,
     ];
 
     /// Its name in texts and file names.
@@ -94,6 +97,7 @@ impl PartKind {
             PartKind::Facts => "facts",
             PartKind::Manifest => "manifest",
             PartKind::KeyFields => "key-fields",
+            PartKind::Recipe => "recipe",
         }
     }
 

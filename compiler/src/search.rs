@@ -99,6 +99,11 @@ pub struct Probes {
     /// that is the same folder: what becomes the same as another one is left out, or counts as a
     /// system folder; what is no longer the same is searched.
     pub search_folders: Vec<(PathBuf, u32)>,
+    /// Precompiled headers that the compiler may take instead of a header, or refuse: each counts by its
+    /// content, whichever it does.
+    pub precompiled: Vec<PathBuf>,
+    /// Folders of such, of which the compiler takes the first that fits.
+    pub precompiled_folders: Vec<PathBuf>,
 }
 
 impl Probes {
@@ -110,11 +115,30 @@ impl Probes {
     }
 }
 
+/// What precompiled headers do to the search of a compile.
+#[derive(Debug, Clone, Copy)]
+pub enum Precompiled<'a> {
+    /// None is looked for: gcc makes one.
+    NotSought,
+    /// Each that is there may be taken.
+    Sought,
+    /// The same, and what they hold is sought, but not read; of these sizes in bytes, or of any.
+    Holding(Option<&'a HashSet<u64>>),
+}
+
+impl Precompiled<'_> {
+    /// Whether a file of this size may be left unread because of what is in them.
+    fn may_hold(self, size_bytes: u64) -> bool {
+        match self {
+            Precompiled::NotSought | Precompiled::Sought => false,
+            Precompiled::Holding(sizes) => sizes.is_none_or(|sizes| sizes.contains(&size_bytes)),
+        }
+    }
+}
+
 /// Why the search of a compile cannot be told from its sources: direct mode is not possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opaque {
-    /// A precompiled header is there that the compiler may take instead of the header.
-    PrecompiledHeader(PathBuf),
     /// A file uses `__has_include` in a way that its text does not show.
     HasInclude(PathBuf),
     /// A file was read that only a computed include can explain, from where cannot be told.
@@ -139,8 +163,7 @@ impl Opaque {
     /// The path that the reason is about.
     pub fn path(&self) -> &Path {
         match self {
-            Opaque::PrecompiledHeader(path)
-            | Opaque::HasInclude(path)
+            Opaque::HasInclude(path)
             | Opaque::ComputedInclude(path)
             | Opaque::ForcedInclude(path)
             | Opaque::Embed(path)

@@ -57,7 +57,7 @@ impl<'a> Tables<'a> {
             absent_lists: Vec::new(),
         };
         for result in results {
-            for (path, digest) in &result.files {
+            for (path, digest) in result.files.iter().chain(&result.states) {
                 let path = tables.paths.add(path);
                 tables.inputs.add((path, *digest));
             }
@@ -108,11 +108,7 @@ impl<'a> Tables<'a> {
     /// All that it names is in the tables: adding it only finds its number.
     fn result(&mut self, result: &Recorded<'a>) -> Vec<u8> {
         let mut body = result.key.0.to_vec();
-        put_u32(&mut body, result.files.len() as u32);
-        for (path, digest) in &result.files {
-            let path = self.paths.add(path);
-            put_u32(&mut body, self.inputs.add((path, *digest)));
-        }
+        self.put_inputs(&result.files, &mut body);
         for list in [&result.present, &result.directories] {
             put_u32(&mut body, list.len() as u32);
             for path in list {
@@ -133,9 +129,18 @@ impl<'a> Tables<'a> {
         for absent in &result.absent {
             put_u32(&mut body, self.absents.get(&absent.set).copied().unwrap_or(u32::MAX));
         }
+        self.put_inputs(&result.states, &mut body);
         body.push(u8::from(result.day.is_some()));
         body.extend(result.day.iter().flatten());
         body
+    }
+
+    fn put_inputs(&mut self, inputs: &[(&'a Path, Digest)], body: &mut Vec<u8>) {
+        put_u32(body, inputs.len() as u32);
+        for (path, digest) in inputs {
+            let path = self.paths.add(path);
+            put_u32(body, self.inputs.add((path, *digest)));
+        }
     }
 }
 

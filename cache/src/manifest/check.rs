@@ -53,6 +53,9 @@ impl<'a> Recorded<'a> {
     }
 }
 
+/// What a content stands for where other bytes would do as well: two precompiled headers of one recipe.
+pub type Equivalent<'a> = dyn Fn(Digest) -> Option<Digest> + 'a;
+
 /// Checks of the results of one unit. What the first has found is asked again, since the first is most
 /// often the last; from then on each thing is asked once.
 pub struct Checks<'a> {
@@ -61,6 +64,8 @@ pub struct Checks<'a> {
     now: SystemTime,
     places: Places<'a>,
     is_first: bool,
+    /// What else than the recorded content would do.
+    same: Option<&'a Equivalent<'a>>,
     /// What files contain; `None` for those that cannot be read.
     contents: HashMap<&'a Path, Option<Digest>>,
     /// Whether a set of names is absent.
@@ -76,9 +81,15 @@ impl<'a> Checks<'a> {
             now,
             places: Places::new(here),
             is_first: true,
+            same: None,
             contents: HashMap::new(),
             absences: HashMap::new(),
         }
+    }
+
+    /// A content that is not the recorded one is asked for what it stands for.
+    pub fn with_equivalent(self, same: &'a Equivalent<'a>) -> Checks<'a> {
+        Checks { same: Some(same), ..self }
     }
 
     /// Whether everything is as it was when the result was made.
@@ -93,6 +104,7 @@ impl<'a> Checks<'a> {
         for (path, digest) in &recorded.files {
             match self.content(&mut folders, path) {
                 Some(content) if content == *digest => {}
+                Some(content) if self.stands_for(content) == Some(*digest) => {}
                 Some(_) => return Err(Mismatch::Changed(path)),
                 None => return Err(Mismatch::Gone(path)),
             }
@@ -119,7 +131,18 @@ impl<'a> Checks<'a> {
                 return Err(Mismatch::Appeared(absent.clone()));
             }
         }
+        for (path, state) in &recorded.states {
+            match self.here.state(path) {
+                Ok(now) if now == *state => {}
+                Ok(_) => return Err(Mismatch::Changed(path)),
+                Err(_) => return Err(Mismatch::Gone(path)),
+            }
+        }
         Ok(())
+    }
+
+    fn stands_for(&self, content: Digest) -> Option<Digest> {
+        self.same.and_then(|same| same(content))
     }
 
     fn content(&mut self, folders: &mut Folders<'a>, path: &'a Path) -> Option<Digest> {

@@ -21,6 +21,7 @@ fn recorded(n: u8) -> Recorded<'static> {
         same_folders: vec![(Path::new("inc"), Path::new("/inc"))],
         search_folders: vec![(Path::new("inc"), 0), (Path::new("/inc"), 0)],
         absent: absent(&["x/a.h", "y.h", "x/c.h"]),
+        states: vec![(Path::new("folder"), Digest([n; 20]))],
         day: n.is_multiple_of(2).then_some(*b"Nov 29 2026"),
     }
 }
@@ -121,6 +122,7 @@ fn each_kind_of_change_is_named() {
         same_folders: vec![],
         search_folders: vec![],
         absent: absent(&["inc/a.h"]),
+        states: Vec::new(),
         day: None,
     };
     // As the first result that is checked, and as a later one, by what is known of the first.

@@ -52,8 +52,8 @@ languages! {
 pub(super) enum Told {
     /// A language that can be cached.
     Language(Language),
-    /// A header: compiling it makes a precompiled one.
-    Header,
+    /// A header in this language: compiling it makes a precompiled one.
+    Header(Language),
     /// `-x none`: the name decides again.
     ByName,
 }
@@ -95,9 +95,10 @@ pub(super) fn from_option(name: &[u8]) -> Option<Told> {
         b"none" => Some(Told::ByName),
         b"objc-cpp-output" => Some(Told::Language(Language::ObjCPreprocessed)),
         b"objc++-cpp-output" => Some(Told::Language(Language::ObjCxxPreprocessed)),
-        b"c-header" | b"c++-header" | b"objective-c-header" | b"objective-c++-header" => {
-            Some(Told::Header)
-        }
+        b"c-header" => Some(Told::Header(Language::C)),
+        b"c++-header" => Some(Told::Header(Language::Cxx)),
+        b"objective-c-header" => Some(Told::Header(Language::ObjC)),
+        b"objective-c++-header" => Some(Told::Header(Language::ObjCxx)),
         _ => Language::ALL
             .iter()
             .find(|language| language.name().as_bytes() == name)
@@ -124,8 +125,9 @@ pub(super) fn from_name(source: &Path, family: Family, cxx_driver: bool) -> Opti
         b"s" => Language::Assembler,
         b"S" => Language::AssemblerWithCpp,
         b"sx" if gcc => Language::AssemblerWithCpp,
+        b"h" if !cxx_driver => return Some(Told::Header(Language::C)),
         b"h" | b"hh" | b"H" | b"hp" | b"hxx" | b"hpp" | b"HPP" | b"h++" | b"tcc" => {
-            return Some(Told::Header);
+            return Some(Told::Header(Language::Cxx));
         }
         _ => return None,
     };

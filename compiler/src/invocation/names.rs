@@ -16,7 +16,7 @@ pub(super) fn default_output(source: &Path, phase: Phase, bitcode: bool) -> Opti
         (Phase::Object, true) => ".bc",
         (Phase::Assembly, false) => ".s",
         (Phase::Assembly, true) => ".ll",
-        (Phase::SyntaxOnly, _) => return None,
+        (Phase::Precompiled | Phase::SyntaxOnly, _) => return None,
     };
     let name = source.file_name()?.as_bytes();
     let stem = match name.iter().rposition(|&byte| byte == b'.') {

@@ -91,6 +91,12 @@ struct Call<'a> {
     /// The list quotes the sources under the names of the debug information.
     lists_sources: bool,
     forced_includes: Vec<PathBuf>,
+    /// `-include-pch`.
+    precompiled: Vec<PathBuf>,
+    /// `-Xclang -emit-pch`.
+    emits_precompiled: bool,
+    /// `-fno-pch-timestamp`.
+    stamps_no_inputs: bool,
     traits: options::Traits,
     names_directory: bool,
     has_compilation_directory: bool,
@@ -110,8 +116,20 @@ struct Call<'a> {
 struct Pending {
     tool: Payload,
     role: Role,
-    /// It is an option of LLVM.
-    is_llvm: bool,
+    what: Wanted,
+}
+
+/// What the operand is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// A value that counts as it is.
+    Value,
+    /// An option of LLVM.
+    LlvmOption,
+    /// A file that is included before the source.
+    ForcedInclude,
+    /// A precompiled header.
+    Precompiled,
 }
 
 #[derive(Default)]
@@ -163,6 +181,9 @@ impl<'a> Call<'a> {
             lists_assembly: false,
             lists_sources: false,
             forced_includes: Vec::new(),
+            precompiled: Vec::new(),
+            emits_precompiled: false,
+            stamps_no_inputs: false,
             traits: 0,
             names_directory: false,
             has_compilation_directory: false,
@@ -297,7 +318,7 @@ impl<'a> Call<'a> {
             Effect::Target | Effect::Arch => Role::Target,
             Effect::Search => Role::Search,
             Effect::Macro => Role::Macro,
-            Effect::ForcedInclude => Role::ForcedInclude,
+            Effect::ForcedInclude | Effect::Precompiled => Role::ForcedInclude,
             Effect::Link => Role::Link,
             Effect::Colour => Role::Colour,
             // None shapes the text that a preprocessor run is to give, and some write files in it.
@@ -325,6 +346,10 @@ impl<'a> Call<'a> {
             }
             Effect::Arch => self.architectures += 1,
             Effect::ForcedInclude => self.forced_includes.push(path()),
+            Effect::Precompiled if self.context.family == Family::Clang => {
+                self.precompiled.push(path());
+            }
+            Effect::Precompiled => self.refuse(Counter::CouldNotUsePrecompiledHeader, word),
             Effect::Colour => self.explicit_colour = true,
             Effect::Debug(debug) => self.debug_option(debug, found.negated),
             Effect::CompilationDirectory => self.has_compilation_directory = true,
@@ -469,9 +494,10 @@ impl Call<'_> {
         for part in operand.split(|&byte| is_list && byte == b',') {
             let pending = self.pending_payload.take().filter(|pending| pending.tool == tool);
             let verdict = match (tool, pending) {
-                (_, Some(Pending { is_llvm: true, .. })) => payload::llvm(part),
+                (_, Some(Pending { what: Wanted::LlvmOption, .. })) => payload::llvm(part),
                 (_, Some(pending)) => {
                     role = pending.role;
+                    self.payload_file(pending.what, part);
                     continue;
                 }
                 (Payload::Assembler, _) => payload::assembler(part),
@@ -486,6 +512,17 @@ impl Call<'_> {
         (role, KeyPart::Words)
     }
 
+    /// A file that one payload word announced, and the next one names.
+    fn payload_file(&mut self, what: Wanted, part: &[u8]) {
+        let path = PathBuf::from(OsStr::from_bytes(part));
+        match what {
+            Wanted::Value | Wanted::LlvmOption => return,
+            Wanted::ForcedInclude => self.forced_includes.push(path),
+            Wanted::Precompiled => self.precompiled.push(path),
+        }
+        self.refuse_private(OsStr::from_bytes(part), Counter::BadInputFile);
+    }
+
     /// What one payload word does; its role, where that is a special one.
     fn apply_payload(
         &mut self,
@@ -494,17 +531,27 @@ impl Call<'_> {
         word: &OsStr,
         part: &[u8],
     ) -> Option<Role> {
-        let mut wait = |role, is_llvm| self.pending_payload = Some(Pending { tool, role, is_llvm });
+        let mut wait = |role, what| self.pending_payload = Some(Pending { tool, role, what });
         match verdict {
-            Verdict::Counts => {}
+            Verdict::Counts => self.stamps_no_inputs |= part == b"-fno-pch-timestamp",
+            Verdict::MakesPrecompiled => {
+                self.emits_precompiled = true;
+                return Some(Role::Phase);
+            }
+            Verdict::FileNext { precompiled } => {
+                let what = if precompiled { Wanted::Precompiled } else { Wanted::ForcedInclude };
+                wait(Role::ForcedInclude, what);
+                self.traits |= LOCAL;
+                return Some(Role::ForcedInclude);
+            }
             Verdict::CountsHere => self.traits |= LOCAL,
-            Verdict::CountsWithNext => wait(Role::Key, false),
+            Verdict::CountsWithNext => wait(Role::Key, Wanted::Value),
             Verdict::CountsHereWithNext => {
-                wait(Role::Key, false);
+                wait(Role::Key, Wanted::Value);
                 self.traits |= LOCAL;
             }
             Verdict::LlvmNext => {
-                wait(Role::Key, true);
+                wait(Role::Key, Wanted::LlvmOption);
                 self.traits |= LOCAL;
             }
             Verdict::AsRow(found) => {
@@ -530,7 +577,7 @@ impl Call<'_> {
                 return Some(Role::Search);
             }
             Verdict::SearchWithNext => {
-                wait(Role::Search, false);
+                wait(Role::Search, Wanted::Value);
                 self.traits |= LOCAL;
                 return Some(Role::Search);
             }

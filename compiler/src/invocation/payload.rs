@@ -31,6 +31,13 @@ pub(super) enum Verdict {
     SearchWithNext,
     /// It asks for debug information.
     Debug,
+    /// It makes a precompiled header of the source.
+    MakesPrecompiled,
+    /// The next payload word is a file that is read before the source.
+    FileNext {
+        /// It is a precompiled header.
+        precompiled: bool,
+    },
     /// It defines or undefines a macro.
     Macro,
     /// It changes where included files are looked for.

@@ -121,8 +121,9 @@ fn calls_that_do_not_compile_one_source_are_told_apart() {
         ("-c x", Counter::UnsupportedSourceLanguage),
         ("-c -x cuda x.c", Counter::UnsupportedSourceLanguage),
         ("-c x.o", Counter::UnsupportedSourceLanguage),
-        ("x.h", Counter::CouldNotUsePrecompiledHeader),
-        ("-x c++-header -c x.c", Counter::CouldNotUsePrecompiledHeader),
+        ("x.h -S", Counter::CouldNotUsePrecompiledHeader),
+        ("-x c++-header -fsyntax-only x.c", Counter::CouldNotUsePrecompiledHeader),
+        ("x.h y.h", Counter::CouldNotUsePrecompiledHeader),
         ("-include-pch x.pch -c x.c", Counter::CouldNotUsePrecompiledHeader),
         ("-fmodules -c x.c", Counter::CouldNotUseModules),
         ("-c x.c -o a -o b", Counter::BadCompilerArguments),
@@ -539,4 +540,21 @@ fn the_assembler_looks_where_the_call_says() {
          -Xassembler -Ix --include-directory i4 -c x.c");
     let folders = ["i1", "i2", "i3", "i4", "w", "x"].map(PathBuf::from);
     assert_eq!(invocation.assembler_folders(), folders);
+}
+
+#[test]
+fn precompiled_headers_are_made_and_used() {
+    let made = gcc("-x c++-header -include a.hxx -o a.hxx.gch -c stub.cxx");
+    assert_eq!((made.phase, made.language), (Phase::Precompiled, Language::Cxx));
+    assert_eq!(gcc("sub/x.h").output, Some(PathBuf::from("sub/x.h.gch")));
+    assert!(parse_for(Family::Clang, "x.h").is_err());
+    let words = "-Xclang -emit-pch -Xclang -include -Xclang a.hxx -x c++-header -o a.pch stub.cxx";
+    let made = clang(words);
+    assert_eq!(made.forced_includes, [PathBuf::from("a.hxx")]);
+    assert!(made.stamps_inputs && !made.remote_if_resolved);
+    assert!(!made.preprocess_arguments().contains(&"-emit-pch".into()));
+    assert!(!clang(&format!("-Xclang -fno-pch-timestamp {words}")).stamps_inputs);
+    let used = clang("-Xclang -include-pch -Xclang a.pch -include-pch b.pch -c x.c");
+    assert_eq!(used.precompiled, ["a.pch", "b.pch"].map(PathBuf::from));
+    assert!(!used.remote_if_resolved);
 }

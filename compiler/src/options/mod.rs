@@ -40,6 +40,8 @@ pub enum Shape {
 pub enum Phase {
     /// `-c`: to an object file.
     Object,
+    /// A header: to its precompiled form.
+    Precompiled,
     /// `-S`: to assembly text.
     Assembly,
     /// `-fsyntax-only`: diagnostics only.
@@ -106,6 +108,8 @@ pub enum Effect {
     Macro,
     /// It reads a file before the source.
     ForcedInclude,
+    /// It reads a precompiled header before the source.
+    Precompiled,
     /// It shapes linking. It counts nevertheless: clang warns about those that it does not use.
     Link,
     /// It changes no output.

@@ -690,12 +690,8 @@ pub const TABLE: &[Row] = &[
         .does(Refuse(Counter::CouldNotUsePrecompiledHeader))
         .with(OFF_IS_HARMLESS),
     flag("-fpch-deps").does(Refuse(Counter::CouldNotUsePrecompiledHeader)).with(OFF_IS_HARMLESS),
-    flag("-fpch-instantiate-templates")
-        .does(Refuse(Counter::CouldNotUsePrecompiledHeader))
-        .with(OFF_IS_HARMLESS),
-    flag("-fpch-preprocess")
-        .does(Refuse(Counter::CouldNotUsePrecompiledHeader))
-        .with(OFF_IS_HARMLESS),
+    flag("-fpch-instantiate-templates").with(CLANG | LOCAL),
+    flag("-fpch-preprocess").with(LOCAL),
     flag("-fpeel-loops"),
     flag("-fpeephole"),
     flag("-fpeephole2"),
@@ -1165,7 +1161,7 @@ pub const TABLE: &[Row] = &[
     separate("-imultiarch").does(Refuse(Counter::UnsupportedCompilerOption)),
     separate("-imultilib").does(Refuse(Counter::UnsupportedCompilerOption)),
     either("-include").does(ForcedInclude).with(PATH),
-    separate("-include-pch").does(Refuse(Counter::CouldNotUsePrecompiledHeader)),
+    separate("-include-pch").does(Precompiled).with(LOCAL | PATH),
     separate("-include-pth").does(Refuse(Counter::CouldNotUsePrecompiledHeader)),
     flag("-integrated-as").does(Target).with(CLANG),
     either("-iprefix").does(Search),

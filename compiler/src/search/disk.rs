@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::work::Work;
-use super::{Bounds, FileRead, Opaque, Probes};
+use super::{Bounds, FileRead, Opaque, Precompiled, Probes};
 use crate::file_memo::{Stamp, is_folder};
 use rustix::fs::Stat;
 
@@ -32,6 +32,8 @@ pub(super) enum Found {
     Alias(usize),
     /// A file that was not read.
     Unread,
+    /// The same, which was sought if it was in a precompiled header.
+    Skipped,
 }
 
 /// A way to write a folder: an index.
@@ -83,6 +85,7 @@ pub(super) struct Disk<'a> {
     files: &'a [FileRead],
     stat: &'a mut dyn FnMut(&Path) -> Option<Stat>,
     pub(super) work: Work,
+    precompiled: Precompiled<'a>,
     names: HashMap<Arc<[u8]>, Name>,
     name_bytes: Vec<Arc<[u8]>>,
     /// A name with something put after it.
@@ -111,18 +114,22 @@ enum Need {
     Folder,
     Input,
     Present,
+    Precompiled,
+    PrecompiledFolder,
 }
 
 impl<'a> Disk<'a> {
     pub(super) fn new(
         files: &'a [FileRead],
         bounds: Bounds,
+        precompiled: Precompiled<'a>,
         stat: &'a mut dyn FnMut(&Path) -> Option<Stat>,
     ) -> Disk<'a> {
         Disk {
             files,
             stat,
             work: Work::new(bounds),
+            precompiled,
             names: HashMap::new(),
             name_bytes: Vec::new(),
             suffixed: HashMap::new(),
@@ -351,17 +358,16 @@ impl<'a> Disk<'a> {
     fn identify(&self, stamp: &Stamp) -> Found {
         let same = self.identities.of_files.get(&(stamp.device, stamp.inode));
         let alike = || self.identities.once.get(&likeness(stamp));
-        same.or_else(alike).map_or(Found::Unread, |index| Found::Alias(*index))
+        match same.or_else(alike) {
+            Some(index) => Found::Alias(*index),
+            None if self.precompiled.may_hold(stamp.size) => Found::Skipped,
+            None => Found::Unread,
+        }
     }
 
     /// A name in a folder, by the folder's first spelling.
     fn path(&self, folder: Place, name: Name) -> Vec<u8> {
         spell(&self.spelled[folder.0 as usize].path, &self.name_bytes[name.0 as usize])
-    }
-
-    /// A name in a folder, as it was sought.
-    pub(super) fn path_sought(&self, folder: Spelling, name: Name) -> PathBuf {
-        as_path(&spell(&self.spelled(folder).path, &self.name_bytes[name.0 as usize])).into()
     }
 
     /// The result depends on what was found. `Some` where another name of a file that was read counts
@@ -393,6 +399,10 @@ impl<'a> Disk<'a> {
                 self.need_identity(folder, name, index);
                 self.note(Need::Input, folder, name).map(|place| (index, place))
             }
+            Found::Skipped => {
+                self.note(Need::Input, folder, name);
+                None
+            }
             Found::Unread => None,
         }
     }
@@ -410,6 +420,17 @@ impl<'a> Disk<'a> {
     /// The result depends on some file being there.
     pub(super) fn need_present(&mut self, folder: Spelling, name: Name) {
         self.note(Need::Present, folder, name);
+    }
+
+    /// The result depends on a precompiled header, or on a folder of such.
+    pub(super) fn need_precompiled(&mut self, folder: Spelling, name: Name, is_folder: bool) {
+        let need = if is_folder { Need::PrecompiledFolder } else { Need::Precompiled };
+        self.note(need, folder, name);
+    }
+
+    /// How many there are.
+    pub(super) fn precompiled_count(&self) -> usize {
+        self.probes.precompiled.len() + self.probes.precompiled_folders.len()
     }
 
     /// A file that is read once only is so under all names that lead to it, and no longer when one of
@@ -436,6 +457,8 @@ impl<'a> Disk<'a> {
             Need::Folder => &mut self.probes.directories,
             Need::Input => &mut self.probes.inputs,
             Need::Present => &mut self.probes.present,
+            Need::Precompiled => &mut self.probes.precompiled,
+            Need::PrecompiledFolder => &mut self.probes.precompiled_folders,
         };
         let new = self.seen.insert((need, place, name));
         if new {

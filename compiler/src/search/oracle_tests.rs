@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::disk::{folder_of, plain_spelling};
-use super::{Bounds, FileRead, Probes, SearchPath, absent_probes};
+use super::{Bounds, FileRead, Precompiled, Probes, SearchPath, absent_probes};
 use crate::file_memo::Stamp;
 use crate::{depfile, scan};
 
@@ -293,6 +293,7 @@ fn compare(compiler: &str, case: &Case) -> (usize, usize) {
         &search,
         &root,
         Bounds::from(Instant::now()),
+        Precompiled::Sought,
         &mut |path: &Path| rustix::fs::stat(root.join(path)).ok(),
     )
     .unwrap();

@@ -1,11 +1,12 @@
 //! Tests of the search list and of the probes, on small folders made for each test.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Bounds, FileRead, Opaque, Probes, SearchPath, absent_probes};
+use super::{Bounds, FileRead, Opaque, Precompiled, Probes, SearchPath, absent_probes};
 use crate::file_memo::Stamp;
 use crate::scan;
 
@@ -15,6 +16,7 @@ struct Project {
     search: SearchPath,
     forced: Vec<PathBuf>,
     bounds: Bounds,
+    precompiled: Precompiled<'static>,
 }
 
 impl Project {
@@ -26,7 +28,8 @@ impl Project {
             fs::write(path, text).unwrap();
         }
         let bounds = Bounds::from(Instant::now());
-        Project { folder, search: SearchPath::default(), forced: Vec::new(), bounds }
+        let (search, forced) = (SearchPath::default(), Vec::new());
+        Project { folder, search, forced, bounds, precompiled: Precompiled::Sought }
     }
 
     fn root(&self) -> PathBuf {
@@ -53,9 +56,9 @@ impl Project {
                 stamp: Stamp::of(&rustix::fs::stat(root.join(name)).unwrap()),
             })
             .collect();
-        absent_probes(&files, &self.forced, &self.search, &root, self.bounds, &mut |path: &Path| {
-            rustix::fs::stat(root.join(path)).ok()
-        })
+        let stat = &mut |path: &Path| rustix::fs::stat(root.join(path)).ok();
+        let (forced, precompiled) = (&self.forced, self.precompiled);
+        absent_probes(&files, forced, &self.search, &root, self.bounds, precompiled, stat)
     }
 
     fn absent(&self, read: &[&str]) -> Vec<String> {
@@ -169,10 +172,36 @@ fn forced_includes_are_sought_from_the_working_directory() {
 }
 
 #[test]
-fn a_precompiled_header_ends_direct_mode() {
-    let project = Project::new(&[("a.c", "#include \"x.h\"\n"), ("x.h", ""), ("x.h.gch", "")]);
-    let expected = Opaque::PrecompiledHeader(PathBuf::from("x.h.gch"));
-    assert_eq!(project.probes(&["a.c", "x.h"]), Err(expected));
+fn a_precompiled_header_counts() {
+    let mut project = Project::new(&[
+        ("a.c", "#include \"x.h\"\n#include \"y.h\"\n#include \"z.h\"\n"),
+        ("x.h", ""),
+        ("x.h.gch", "1"),
+        ("y.h", "int y;\n"),
+        ("inc/z.h", "12"),
+        ("inc/z.h.gch/one", ""),
+    ])
+    .angle(&["inc"]);
+    let probes = project.probes(&["a.c"]).unwrap();
+    assert_eq!(probes.precompiled, [PathBuf::from("x.h.gch")]);
+    assert_eq!(probes.precompiled_folders, [PathBuf::from("inc/z.h.gch")]);
+    assert!(probes.inputs.is_empty());
+    let absent: Vec<PathBuf> = probes.absent_paths().collect();
+    assert!(absent.contains(&PathBuf::from("z.h")) && absent.contains(&PathBuf::from("z.h.gch")));
+    assert_eq!(project.probes(&["a.c", "x.h"]).unwrap().precompiled, probes.precompiled);
+    // What is in it is not read.
+    for (sizes, known) in [(None, vec!["x.h", "y.h", "inc/z.h"]), (Some(7), vec!["y.h"])] {
+        let sizes: Option<&'static HashSet<u64>> =
+            sizes.map(|size| &*Box::leak(Box::new(HashSet::from([size]))));
+        project.precompiled = Precompiled::Holding(sizes);
+        let mut inputs = project.probes(&["a.c"]).unwrap().inputs;
+        inputs.sort();
+        let mut known: Vec<PathBuf> = known.iter().map(PathBuf::from).collect();
+        known.sort();
+        assert_eq!(inputs, known);
+    }
+    project.precompiled = Precompiled::NotSought;
+    assert!(project.probes(&["a.c", "x.h"]).unwrap().precompiled.is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::fs::Stat;
 use super::disk::{
     Disk, Found, Name, Place, Spelling, as_path, collapsed, folder_of, plain_spelling, split,
 };
-use super::{Bounds, FileRead, Opaque, Probes, SearchPath};
+use super::{Bounds, FileRead, Opaque, Precompiled, Probes, SearchPath};
 use crate::scan::{Directive, Form, Kind};
 
 /// gcc includes it before anything else, where it finds it (`gcc/c-family/c-opts.cc`).
@@ -35,12 +35,13 @@ pub fn absent_probes(
     search: &SearchPath,
     cwd: &Path,
     bounds: Bounds,
+    precompiled: Precompiled,
     stat: &mut dyn FnMut(&Path) -> Option<Stat>,
 ) -> Result<Probes, Opaque> {
     refuse_opaque(files)?;
     let mut walk = Walk {
         files,
-        disk: Disk::new(files, bounds, stat),
+        disk: Disk::new(files, bounds, precompiled, stat),
         quote_count: search.quote.len(),
         chain: Vec::with_capacity(search.quote.len() + search.angle.len()),
         explained: vec![false; files.len()],
@@ -48,6 +49,7 @@ pub fn absent_probes(
         walked: HashSet::new(),
         walked_from: HashSet::new(),
         again: Vec::new(),
+        seeks_precompiled: !matches!(precompiled, Precompiled::NotSought),
     };
     walk.check_folders(search, cwd)?;
     for folder in search.quote.iter().chain(&search.angle) {
@@ -111,6 +113,8 @@ struct Walk<'a> {
     walked_from: HashSet<(usize, Place)>,
     /// Files to look at once more, as if they were in another folder.
     again: Vec<(usize, Place)>,
+    /// Precompiled headers may be taken.
+    seeks_precompiled: bool,
 }
 
 /// Places in order: a folder, a name, and what is there.
@@ -171,12 +175,14 @@ impl Walk<'_> {
         self.explained[0] = true;
         self.first_level[0] = true;
         let name = self.disk.name(split(main.path.as_os_str().as_bytes()).1)?;
-        self.refuse_precompiled(self.disk.folder_of_file(0), name, &PRECOMPILED[..1])?;
+        self.precompiled(self.disk.folder_of_file(0), name, &PRECOMPILED[..1])?;
         let here = self.disk.spelling(b"")?;
         for forced in forced_includes {
             let name = forced.as_os_str().as_bytes();
+            let taken = self.disk.precompiled_count();
             match self.walk(here, name, Form::Quote, Purpose::Forced, true)? {
                 Some(index) => self.first_level[index] = true,
+                None if self.disk.precompiled_count() > taken => {}
                 None => return Err(Opaque::ForcedInclude(forced.clone())),
             }
         }
@@ -303,7 +309,7 @@ impl Walk<'_> {
                 Found::Read(_) | Found::Alias(_) => !purpose.starts_anywhere(),
                 // An include that is compiled would have read it; one that is not may still tell
                 // of a name that another way of searching finds further on.
-                Found::Unread => purpose == Purpose::HasInclude,
+                Found::Unread | Found::Skipped => purpose == Purpose::HasInclude,
             };
             steps.push((folder, last, found));
             if ends {
@@ -323,11 +329,13 @@ impl Walk<'_> {
         let is_read = |(_, _, found): &(Spelling, Name, Found)| {
             matches!(found, Found::Read(_) | Found::Alias(_))
         };
-        let Some(last) = steps.iter().rposition(is_read) else {
-            // gcc does not name a header among the files read where it took the precompiled form.
-            return if first { self.refuse_taken(steps) } else { Ok(None) };
-        };
+        let suffixes =
+            if purpose == Purpose::Forced { &PRECOMPILED[..] } else { &PRECOMPILED[..1] };
         let mut read = None;
+        let sought = (first && self.seeks_precompiled).then_some(suffixes);
+        let Some(last) = self.last_step(steps, is_read, sought)? else {
+            return Ok(None);
+        };
         for (folder, name, found) in &steps[..=last] {
             self.need(*folder, *name, *found);
             if let Found::Read(index) | Found::Alias(index) = *found {
@@ -335,20 +343,33 @@ impl Walk<'_> {
                 read = Some(index);
             }
             if first {
-                let suffixes =
-                    if purpose == Purpose::Forced { &PRECOMPILED[..] } else { &PRECOMPILED[..1] };
-                self.refuse_precompiled(*folder, *name, suffixes)?;
+                self.precompiled(*folder, *name, suffixes)?;
             }
         }
         Ok(read)
     }
 
-    /// An include that led to no file read: it was not compiled, or a precompiled header was taken.
-    fn refuse_taken(&mut self, steps: &Steps) -> Result<Option<usize>, Opaque> {
-        for (folder, name, _) in steps {
-            self.absent_precompiled(*folder, *name, PRECOMPILED[0])?;
+    /// The last place that an include depends on: where a file was read, or where one is in a precompiled
+    /// form. Where a unit may have taken such a form, gcc names neither the header, nor one that it knows
+    /// from there and so does not read (`libcpp/files.cc`, `check_file_against_entries`).
+    fn last_step(
+        &mut self,
+        steps: &Steps,
+        is_read: impl Fn(&(Spelling, Name, Found)) -> bool,
+        suffixes: Option<&[&'static [u8]]>,
+    ) -> Result<Option<usize>, Opaque> {
+        let mut last = steps.iter().rposition(is_read);
+        for (at, (folder, name, found)) in steps.iter().enumerate() {
+            let mut counts = *found == Found::Skipped;
+            for suffix in suffixes.into_iter().flatten() {
+                let precompiled = self.disk.suffixed(*name, suffix)?;
+                counts |= !matches!(self.disk.look(*folder, precompiled)?, Found::Absent(_));
+            }
+            if counts {
+                last = last.max(Some(at));
+            }
         }
-        Ok(None)
+        Ok(last)
     }
 
     /// The operator's value depends on each place up to the first file.
@@ -356,9 +377,9 @@ impl Walk<'_> {
         for (folder, name, found) in steps {
             self.need(*folder, *name, *found);
             if first {
-                self.refuse_precompiled(*folder, *name, &PRECOMPILED[..1])?;
+                self.precompiled(*folder, *name, &PRECOMPILED[..1])?;
             }
-            if *found == Found::Unread {
+            if matches!(found, Found::Unread | Found::Skipped) {
                 self.disk.need_present(*folder, *name);
             }
         }
@@ -369,31 +390,22 @@ impl Walk<'_> {
         self.again.extend(self.disk.need(folder, name, found));
     }
 
-    fn refuse_precompiled(
+    /// The precompiled forms of a header: each is absent, or counts by its content.
+    fn precompiled(
         &mut self,
         folder: Spelling,
         name: Name,
         suffixes: &[&'static [u8]],
     ) -> Result<(), Opaque> {
+        let suffixes = if self.seeks_precompiled { suffixes } else { &[] };
         for suffix in suffixes {
-            let (precompiled, found) = self.absent_precompiled(folder, name, suffix)?;
-            self.need(folder, precompiled, found);
+            let precompiled = self.disk.suffixed(name, suffix)?;
+            match self.disk.look(folder, precompiled)? {
+                found @ Found::Absent(_) => self.need(folder, precompiled, found),
+                found => self.disk.need_precompiled(folder, precompiled, found == Found::Folder),
+            }
         }
         Ok(())
-    }
-
-    /// A name with its suffix, under which nothing is.
-    fn absent_precompiled(
-        &mut self,
-        folder: Spelling,
-        name: Name,
-        suffix: &'static [u8],
-    ) -> Result<(Name, Found), Opaque> {
-        let precompiled = self.disk.suffixed(name, suffix)?;
-        match self.disk.look(folder, precompiled)? {
-            found @ Found::Absent(_) => Ok((precompiled, found)),
-            _ => Err(Opaque::PrecompiledHeader(self.disk.path_sought(folder, precompiled))),
-        }
     }
 
     /// Files to which no literal include leads, and all files when some include is computed: each

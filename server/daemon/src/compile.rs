@@ -8,6 +8,7 @@ use crate::make::local_slots::Purpose;
 use crate::make::start::Start;
 use crate::make::text::{self, Text};
 use crate::remember::changes;
+use crate::remember::precompiled;
 use crate::remember::{self, Judged};
 use crate::serve::active::Stage;
 use crate::serve::conversation::{Captured, Conversation};
@@ -233,18 +234,19 @@ impl<'a> Compile<'a, '_> {
         ticket: Option<Ticket>,
     ) -> Result<Served, Stop> {
         self.unit.progress.at(Stage::Storing);
-        let mut judged = judge(self.daemon, &self.unit, &compiled, text.as_ref());
+        let mut judged = judge(self.daemon, self.cache, &self.unit, &compiled, text.as_ref());
         if let Judged::ByText(needs) = &judged
             && text.is_none()
         {
             let is_final = needs.is_final;
             text = text::preprocess(self).ok();
             if !is_final {
-                judged = judge(self.daemon, &self.unit, &compiled, text.as_ref());
+                judged = judge(self.daemon, self.cache, &self.unit, &compiled, text.as_ref());
             }
         }
         let finishing = self.daemon.finishing.begin();
-        if self.daemon.may_end_with_launcher() {
+        // Who uses a precompiled header may be compiled as soon as it is there.
+        if self.daemon.may_end_with_launcher() || precompiled::is_made(&self.unit) {
             self.finish(known, text, compiled, judged, ticket);
             drop(finishing);
             self.daemon.settle(self.cache);
@@ -262,6 +264,7 @@ impl<'a> Compile<'a, '_> {
         let unit = &self.unit;
         let ready = found.and_then(|mut delivery| {
             let remarks = look_up::remarks(delivery.stored())?;
+            precompiled::save_recipe_of(self.cache, delivery.stored());
             publish::own_rule(unit, &mut delivery)?;
             Ok((delivery.finish()?, remarks))
         });
@@ -331,6 +334,7 @@ impl<'a> Compile<'a, '_> {
 
 fn judge(
     daemon: &Daemon,
+    cache: &Cache,
     unit: &Unit,
     compiled: &Result<Compiled, Uncacheable>,
     text: Option<&Text>,
@@ -341,7 +345,7 @@ fn judge(
             let what = "a macro of time, compiled on another machine";
             Judged::NotStored(Uncacheable::new(Counter::UnsupportedCodeDirective, what))
         }
-        Ok(compiled) => remember::judge(daemon, unit, compiled, text),
+        Ok(compiled) => remember::judge(daemon, cache, unit, compiled, text),
         Err(reason) => Judged::NotStored(reason.clone()),
     }
 }
@@ -375,7 +379,7 @@ fn is_silent(unit: &Unit) -> bool {
     match &unit.invocation.depfile {
         // -MMD does not name the system headers.
         Some(depfile) => !depfile.system_headers,
-        None => unit.invocation.records_command_line,
+        None => !unit.may_add_words(),
     }
 }
 
@@ -385,7 +389,7 @@ fn is_silent(unit: &Unit) -> bool {
 fn order(unit: &Unit) -> Run {
     let invocation = &unit.invocation;
     let mut arguments: Vec<Vec<u8>> = Vec::new();
-    let may_add = !invocation.records_command_line;
+    let may_add = unit.may_add_words();
     if may_add
         && invocation.depfile.is_none()
         && invocation.language.is_preprocessed_by_the_compiler()

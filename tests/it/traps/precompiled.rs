@@ -13,6 +13,7 @@ const UNIT: &[(&str, &str)] = &[
     ("forced.c", "int x = X;\n"),
     ("pre.h", "#define X 1\nstatic inline int f(int y) { return y + X; }\n"),
     ("sub/keep", ""),
+    ("stub.cxx", "/* generated */\n"),
 ];
 
 /// Makes a precompiled header by the compiler alone.
@@ -27,43 +28,209 @@ fn counted(project: &Project, cache: &Cache, line: &str, counter: &str) {
     assert_eq!(endings, (counter.to_owned(), counter.to_owned()), "{line}");
 }
 
+/// Makes one through rcache, which then knows what is in it.
+#[track_caller]
+fn make_known(project: &Project, cache: &Cache, line: &str) -> String {
+    let before = cache.stats();
+    cache.compile(project, line).success();
+    cache.endings_since(&before)
+}
+
+const HIT: &str = "direct_cache_hit";
+
 #[test]
 fn making_a_precompiled_header() {
     for family in compilers("making_a_precompiled_header") {
         let (project, cache) = (Project::new(UNIT), Cache::new());
-        project
-            .plain(format!("{} -x c++-header pre.h -o sub/other.gch", family.cxx).as_str())
-            .success();
         for line in [
-            format!("{} pre.h", family.c),
-            format!("{} -c pre.h", family.c),
             format!("{} pre.h -o sub/pre.h.gch", family.c),
-            format!("{} -x c-header pre.h", family.c),
+            format!("{} -c pre.h -o pre.pch", family.c),
             format!("{} -x c-header pre.h -o pre.h.pch -MD", family.c),
-            format!("{} -x c++-header pre.h", family.cxx),
+            format!("{} -x c-header pre.h -o pre.h.pch -MMD -MF a.d", family.c),
             format!("{} -x c++-header pre.h -o pre.h.gch -g -O2", family.cxx),
+            format!("{} -x c++-header -include pre.h forced.c -o pre.h.gch", family.cxx),
         ] {
-            // gcc and clang draw no random number here, but gcc's file is an image of its memory.
-            let before = cache.stats();
-            let wanted = project.plain(line.as_str());
-            let got = cache.compile(&project, line.as_str());
-            assert_eq!(got, wanted, "{line}");
-            assert_eq!(cache.endings_since(&before), PCH, "{line}");
+            let endings = same_as_compiler(&project, &cache, line.as_str());
+            assert_eq!(endings, ("cache_miss".to_owned(), HIT.to_owned()), "{line}");
         }
-        if family.c == "clang" {
-            for line in [
+        // gcc's file is an image of its memory, and differs from compile to compile.
+        let refused = match family.c {
+            "gcc" => &["gcc pre.h -S -o pre.s", "gcc pre.h -fsyntax-only", "gcc pre.h a.c"][..],
+            _ => &[
+                "clang pre.h",
+                "clang -Xclang -emit-pch -c a.c -o a.pch",
                 "clang -cc1 -emit-pch pre.h -o pre.pch",
-                "clang -Xclang -emit-pch -c pre.h -o pre.pch",
-                "clang -Xclang -emit-pch -x c-header pre.h -o pre.pch",
-            ] {
-                let before = cache.stats();
-                let wanted = project.plain(line);
-                assert_eq!(cache.compile(&project, line), wanted, "{line}");
-                let ending = cache.endings_since(&before);
-                assert!(!ending.contains("hit") && !ending.contains("miss"), "{line}: {ending}");
-            }
+            ],
+        };
+        for line in refused {
+            let before = cache.stats();
+            let wanted = project.plain(*line);
+            assert_eq!(cache.compile(&project, *line), wanted, "{line}");
+            let ending = cache.endings_since(&before);
+            assert!(!ending.contains("hit") && !ending.contains("miss"), "{line}: {ending}");
+        }
+        if family.c == "gcc" {
+            let endings = same_as_compiler(&project, &cache, "gcc -c sub/../pre.h");
+            assert_eq!(endings.1, HIT);
         }
     }
+}
+
+#[test]
+fn what_a_precompiled_header_is_made_of_changes() {
+    for family in compilers("what_a_precompiled_header_is_made_of_changes") {
+        let files = [UNIT, &[("all.h", "#include \"pre.h\"\n#include <stddef.h>\n")]].concat();
+        let line = format!("{} -x c++-header all.h -o all.gch", family.cxx);
+        let (project, cache) = (Project::new(&files), Cache::new());
+        project.touch("pre.h", 2_000_000);
+        make_known(&project, &cache, &line);
+        assert_eq!(make_known(&project, &cache, &line), HIT);
+        let first = project.read("all.gch");
+        unlike(&project);
+        assert_ne!(make_known(&project, &cache, &line), HIT);
+        assert!(project.read("all.gch") != first);
+        project.write("pre.h", UNIT[3].1);
+        project.touch("pre.h", 2_000_000);
+        assert_eq!(make_known(&project, &cache, &line), HIT);
+        assert!(project.read("all.gch") == first);
+        // clang compares the times of what it read; gcc does not.
+        project.touch("pre.h", 1_000_000);
+        assert_eq!(make_known(&project, &cache, &line) == HIT, family.c == "gcc");
+    }
+}
+
+/// A unit that takes `pre.h` precompiled, and the call that precompiles it.
+fn pairs(family: Compilers) -> Vec<(String, String)> {
+    let (c, cxx) = (family.c, family.cxx);
+    let cmake =
+        "-Winvalid-pch -Xclang -include-pch -Xclang pre.h.pch -Xclang -include -Xclang pre.h";
+    match c {
+        "gcc" => vec![
+            (format!("{c} pre.h -o pre.h.gch"), format!("{c} -c a.c")),
+            (format!("{c} pre.h -o pre.h.gch"), format!("{c} -c a.c -Winvalid-pch -MD")),
+            (format!("{c} pre.h -o pre.h.gch -g"), format!("{c} -c a.c -g -MMD")),
+            (format!("{c} pre.h -o pre.h.gch"), format!("{c} -c forced.c -include pre.h")),
+            (format!("{c} pre.h -o pre.h.gch/c"), format!("{c} -c forced.c -include pre.h -MD")),
+            (
+                format!("{cxx} -x c++-header -include pre.h -o pre.h.gch -c stub.cxx"),
+                format!("{cxx} -Winvalid-pch -include pre.h -x c++ -c forced.c -MD"),
+            ),
+        ],
+        _ => vec![
+            (
+                format!("{c} -Xclang -fno-pch-timestamp pre.h -o pre.h.pch"),
+                format!("{c} -c forced.c -include-pch pre.h.pch"),
+            ),
+            (
+                format!("{c} -Xclang -fno-pch-timestamp pre.h -o pre.h.pch"),
+                format!("{c} -c forced.c -include pre.h -MMD"),
+            ),
+            (
+                format!(
+                    "{cxx} -Xclang -fno-pch-timestamp -Xclang -emit-pch -Xclang -include \
+                     -Xclang pre.h -x c++-header -o pre.h.pch -c stub.cxx"
+                ),
+                format!("{cxx} {cmake} -x c++ -c forced.c -MD"),
+            ),
+        ],
+    }
+}
+
+#[test]
+fn precompiled_header_made_and_used() {
+    for family in compilers("precompiled_header_made_and_used") {
+        for (maker, user) in pairs(family) {
+            let (project, cache) = (Project::new(UNIT), Cache::new());
+            project.write("pre.h.gch.keep", "");
+            if maker.contains("pre.h.gch/") {
+                project.write("pre.h.gch/keep", "");
+                project.remove("pre.h.gch/keep");
+            }
+            make_known(&project, &cache, &maker);
+            let trap = Trap { project, cache, call: user.as_str().into() };
+            let trap = trap.sprung(HIT);
+            // Of the same recipe, with other bytes under gcc.
+            let again = Call::from(maker.as_str()).env("RCACHE_RECACHE", "true");
+            trap.cache.compile(&trap.project, again).success();
+            assert_eq!(trap.check(), HIT, "{maker}, {user}");
+            // gcc takes it nevertheless; clang notices what has another size.
+            let ending = trap.change(|project| {
+                project.write("pre.h", "#define X 12345\n");
+            });
+            let known = if family.c == "gcc" { PCH } else { "compile_failed" };
+            assert_eq!(ending, known, "{maker}, {user}");
+            // Of another recipe.
+            make_known(&trap.project, &trap.cache, &maker);
+            assert_ne!(trap.check(), HIT, "{maker}, {user}");
+            assert_eq!(trap.check(), HIT, "{maker}, {user}");
+            trap.project.write("pre.h", UNIT[3].1);
+            make_known(&trap.project, &trap.cache, &maker);
+            assert_eq!(trap.check(), HIT, "{maker}, {user}");
+        }
+    }
+}
+
+#[test]
+fn what_a_precompiled_header_hides() {
+    // Nothing of this is in the dependency output of gcc.
+    let inner = "#pragma once\nstatic inline int g(void) { return 1; }\n";
+    let pre = "#include \"inner.h\"\n#define HAS(x) __has_include(x)\n#define NOW __TIME__\n";
+    let unit = "#include \"pre.h\"\n#include \"inner.h\"\n#if HAS(\"sub/opt.h\")\nint o;\n#endif\n";
+    let files = [("a.c", unit), ("inner.h", inner), ("pre.h", pre), ("sub/keep", "")];
+    for family in compilers("what_a_precompiled_header_hides") {
+        let (project, cache) = (Project::new(&files), Cache::new());
+        let (maker, user) = match family.c {
+            "gcc" => ("gcc pre.h -o pre.h.gch", "gcc -c a.c -MD"),
+            _ => (
+                "clang -Xclang -fno-pch-timestamp pre.h -o pre.h.pch",
+                "clang -include-pch pre.h.pch -c a.c -MD",
+            ),
+        };
+        make_known(&project, &cache, maker);
+        let trap = Trap { project, cache, call: user.into() };
+        if family.c == "clang" {
+            trap.project.write("a.c", unit.replace("#include \"pre.h\"\n", ""));
+        }
+        let trap = trap.sprung(HIT);
+        assert_ne!(trap.change(|project| project.write("sub/opt.h", "")), HIT);
+        trap.undo(|project| project.remove("sub/opt.h"));
+        // gcc compares it with what it knows, and now includes it.
+        let other = "#pragma once\nint other;\n#define NOTHING______________________\n";
+        assert_ne!(trap.change(|project| project.write("inner.h", other)), HIT);
+        trap.undo(|project| project.write("inner.h", inner));
+        // A time that a macro of the header shows.
+        trap.project.write("a.c", "#include \"pre.h\"\nconst char *now = NOW;\n");
+        if family.c == "clang" {
+            trap.project.write("a.c", "const char *now = NOW;\n");
+        }
+        for _ in 0..2 {
+            let before = trap.cache.stats();
+            trap.cache.compile(&trap.project, user).success();
+            assert!(!trap.cache.endings_since(&before).contains("hit"), "{}", family.c);
+        }
+    }
+}
+
+#[test]
+fn times_in_a_precompiled_header() {
+    if !have("clang") {
+        return skip("times_in_a_precompiled_header", "clang is not installed");
+    }
+    let (project, cache) = (Project::new(UNIT), Cache::new());
+    project.touch("pre.h", 2_000_000);
+    let maker = "clang pre.h -o pre.h.pch";
+    make_known(&project, &cache, maker);
+    assert_eq!(make_known(&project, &cache, maker), HIT);
+    let trap = Trap { project, cache, call: "clang -include-pch pre.h.pch -c forced.c".into() };
+    let trap = trap.sprung(HIT);
+    assert_eq!(trap.change(|project| project.touch("pre.h", 1_000_000)), "compile_failed");
+    assert_ne!(make_known(&trap.project, &trap.cache, maker), HIT);
+    trap.check();
+    assert_eq!(trap.check(), HIT);
+    trap.project.touch("pre.h", 2_000_000);
+    assert_eq!(trap.check(), "compile_failed");
+    assert_eq!(make_known(&trap.project, &trap.cache, maker), HIT);
+    assert_eq!(trap.check(), HIT);
 }
 
 /// The header's text in the precompiled file is not the header's own, so that a use of it shows.
@@ -167,6 +334,15 @@ fn folder_of_precompiled_headers() {
     project.remove("pre.h.gch/one");
     counted(&project, &cache, "gcc -O2 -c a.c", PCH);
     check(&project, &cache, "gcc -c a.c");
+    // Where it is known what is in them, they count one by one.
+    project.remove("pre.h.gch/two");
+    project.remove("pre.h.gch/keep");
+    make_known(&project, &cache, "gcc -O2 pre.h -o pre.h.gch/two");
+    let trap = Trap { project, cache, call: "gcc -O2 -c a.c".into() }.sprung(HIT);
+    let one = "gcc -O1 pre.h -o pre.h.gch/one";
+    assert_ne!(trap.change(|project| drop(make_known(project, &trap.cache, one))), HIT);
+    assert_eq!(trap.check(), HIT);
+    trap.undo(|project| project.remove("pre.h.gch/one"));
 }
 
 #[test]
@@ -177,18 +353,13 @@ fn precompiled_header_by_option() {
     let project = Project::new(UNIT);
     make(&project, Compilers { c: "clang", cxx: "clang++" }, "pre.pch");
     let cache = Cache::new();
-    for line in [
-        "clang -c forced.c -include-pch pre.pch",
-        "clang -c forced.c -include-pch pre.pch -MD",
-        "clang -c forced.c -include-pch missing.pch",
-        "clang -c forced.c -include-pch pre.pch -fno-pch-timestamp",
-    ] {
+    for line in
+        ["clang -c forced.c -include-pch pre.pch", "clang -c forced.c -include-pch pre.pch -MD"]
+    {
         let (cold, warm) = same_as_compiler(&project, &cache, line);
         assert_eq!((cold.as_str(), warm.as_str()), (PCH, PCH), "{line}");
     }
-    let line = "clang -c forced.c -Xclang -include-pch -Xclang pre.pch";
-    let (_, warm) = same_as_compiler(&project, &cache, line);
-    assert!(!warm.contains("hit"), "{warm}");
+    counted(&project, &cache, "clang -c forced.c -Xclang -include-pch -Xclang pre.pch", PCH);
 }
 
 /// Compiles alone and through rcache; what is printed and the object must be the same. Files of

@@ -14,9 +14,9 @@ use crate::outcome::{Counter, Uncacheable};
 impl Call<'_> {
     /// The call as a whole.
     pub(super) fn decide(mut self) -> Result<Invocation, Uncacheable> {
-        let (source, language) = self.decide_source()?;
-        let phase = self.decide_phase(&source)?;
-        let language = self.decide_refusals(language)?;
+        let (source, told) = self.decide_source()?;
+        let phase = self.decide_phase(&source, told)?;
+        let language = self.decide_refusals(told)?;
         self.check_language(language, phase)?;
         let own_output = self.rewrite_output(language);
         let mut output = self.decide_output(&source, phase)?;
@@ -51,7 +51,7 @@ impl Call<'_> {
         let remote_if_resolved = !has(LOCAL | RECORD)
             && side_outputs.is_empty()
             && !language.is_assembly()
-            && phase != Phase::SyntaxOnly;
+            && !matches!(phase, Phase::SyntaxOnly | Phase::Precompiled);
         Ok(Invocation {
             rewritten: self.rewritten,
             language,
@@ -60,7 +60,10 @@ impl Call<'_> {
             depfile,
             debug_info,
             uses_working_directory: self.names_directory || debug_names_directory,
-            needs_only_tokens: !has(POSITION) && !debug_info && !self.may_warn_of_macros(),
+            needs_only_tokens: !has(POSITION)
+                && !debug_info
+                && !self.may_warn_of_macros()
+                && phase != Phase::Precompiled,
             native: self.native,
             names_output: has(OUTPUT_NAME | RECORD),
             records_command_line: has(RECORD),
@@ -74,6 +77,8 @@ impl Call<'_> {
             profiles: self.profiles,
             discards_output,
             forced_includes: self.forced_includes,
+            precompiled: self.precompiled,
+            stamps_inputs: phase == Phase::Precompiled && !self.stamps_no_inputs,
         })
     }
 
@@ -96,12 +101,6 @@ impl Call<'_> {
             }
             told => *told,
         };
-        if told == Some(Told::Header) {
-            return Err(Uncacheable::new(
-                Counter::CouldNotUsePrecompiledHeader,
-                source.to_string_lossy(),
-            ));
-        }
         if !others.is_empty() && !self.phases.is_empty() {
             // Of an option that is not known, the operand looks like a source.
             let refusal = self.refusal.clone();
@@ -113,7 +112,21 @@ impl Call<'_> {
         Ok((source.clone(), told))
     }
 
-    fn decide_phase(&self, source: &Path) -> Result<Phase, Uncacheable> {
+    fn decide_phase(&self, source: &Path, told: Option<Told>) -> Result<Phase, Uncacheable> {
+        if let Some(Told::Header(_)) = told {
+            let is_plain = self.phases.iter().all(|&phase| phase == Phase::Object)
+                && self.sources.len() == 1
+                && self.side_kinds.is_empty()
+                && self.side_files.is_empty()
+                && self.save_temps.is_none()
+                && !(self.lists_assembly || self.bitcode)
+                // Which suffix clang takes, and from which version on, is not relied on.
+                && (!self.outputs.is_empty() || self.context.family == Family::Gcc);
+            return match is_plain {
+                true => Ok(Phase::Precompiled),
+                false => Err(precompiled(source.to_string_lossy())),
+            };
+        }
         if let Some(&phase) = self.phases.iter().max() {
             return Ok(phase);
         }
@@ -137,7 +150,9 @@ impl Call<'_> {
             {
                 Err(Uncacheable::new(Counter::UnsupportedCompilerOption, "-fpreprocessed"))
             }
-            Some(Told::Language(language)) => Ok(language),
+            Some(Told::Language(_)) if self.emits_precompiled => Err(precompiled("-emit-pch")),
+            Some(Told::Header(_)) if self.says_preprocessed => Err(precompiled("-fpreprocessed")),
+            Some(Told::Language(language) | Told::Header(language)) => Ok(language),
             _ => Err(Counter::UnsupportedSourceLanguage.into()),
         }
     }
@@ -192,6 +207,9 @@ impl Call<'_> {
     fn decide_output(&self, source: &Path, phase: Phase) -> Result<Option<PathBuf>, Uncacheable> {
         match &self.outputs[..] {
             [] if phase == Phase::SyntaxOnly => Ok(None),
+            [] if phase == Phase::Precompiled => Ok(Some(
+                [source.as_os_str(), OsStr::new(".gch")].into_iter().collect::<OsString>().into(),
+            )),
             [] => match names::default_output(source, phase, self.bitcode) {
                 Some(output) => Ok(Some(output)),
                 None => Err(Uncacheable::new(Counter::BadOutputFile, source.to_string_lossy())),
@@ -295,6 +313,10 @@ impl Call<'_> {
             }
         }
     }
+}
+
+fn precompiled(detail: impl Into<String>) -> Uncacheable {
+    Uncacheable::new(Counter::CouldNotUsePrecompiledHeader, detail)
 }
 
 pub(super) fn is_null(output: &Path) -> bool {

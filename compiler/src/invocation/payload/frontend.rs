@@ -133,6 +133,10 @@ pub(in super::super) fn frontend(word: &[u8]) -> Verdict {
         Verdict::CountsHereWithNext
     } else if word == b"-mllvm" {
         Verdict::LlvmNext
+    } else if word == b"-emit-pch" {
+        Verdict::MakesPrecompiled
+    } else if word == b"-include" || word == b"-include-pch" {
+        Verdict::FileNext { precompiled: word == b"-include-pch" }
     } else if contains(FLAGS, word) {
         Verdict::Counts
     } else if contains(SEARCH, word) {

@@ -6,6 +6,7 @@ pub mod publish;
 
 use crate::look_up::ahead::Ahead;
 use crate::make::start::CLOCK_TICKS_MAX;
+use crate::remember::precompiled;
 use crate::understand::unit::Unit;
 use crate::{Cache, Daemon};
 use cache::entry::{PartKind, Stored};
@@ -65,7 +66,8 @@ impl Known {
     /// The result whose inputs are all as they were.
     fn find(&self, daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> Option<Found> {
         let manifest = self.manifest();
-        let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now);
+        let same = |content| precompiled::stands_for(&cache.store, content);
+        let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now).with_equivalent(&same);
         manifest.results().enumerate().find_map(|(place, recorded)| {
             // The newest is most often the right one: a helper fetches it while this thread looks.
             let early = place == 0 && recorded.files.len() >= AHEAD_FROM_FILES;

@@ -8,9 +8,11 @@ use cache::facts::Maker;
 use cache::outputs::{OutputFile, Written, read_written};
 use cache::store::Store;
 use compiler::depfile;
+use compiler::hasher::Digest;
 use compiler::invocation::Way;
 use compiler::outcome::{Counter, Uncacheable};
 use compiler::search::SearchPath;
+use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +108,19 @@ impl Compiled {
         self.part(PartKind::Stderr).or(self.part(PartKind::Stdout)).is_some()
     }
 
+    /// The digest of the main output.
+    pub fn content_of_object(&self) -> std::io::Result<Digest> {
+        if let Some(bytes) = self.part(PartKind::Object) {
+            return Ok(Digest::of(bytes));
+        }
+        let spooled = self.large.iter().find(|spooled| spooled.kind == PartKind::Object);
+        let mut file = &spooled.ok_or(std::io::ErrorKind::NotFound)?.file;
+        file.seek(SeekFrom::Start(0))?;
+        let digest = Digest::of_reader(file);
+        file.seek(SeekFrom::Start(0))?;
+        digest
+    }
+
     /// The bytes of a part.
     pub fn part(&self, kind: PartKind) -> Option<&[u8]> {
         self.parts.iter().find(|part| part.kind == kind).map(|part| part.bytes.as_slice())
@@ -141,7 +156,7 @@ fn dependencies(
             part.map(|part| part.bytes.clone()).unwrap_or_default()
         }
         Some(_) => return Ok(None),
-        None if unit.invocation.records_command_line => return Ok(None),
+        None if !unit.may_add_words() => return Ok(None),
         None => captured.extra(0).map_err(|_| unreadable())?,
     };
     let mut files = depfile::inputs(&rule).ok_or_else(unreadable)?;

@@ -5,6 +5,7 @@ use crate::make::local_slots::Purpose;
 use crate::make::start::Start;
 use crate::make::streams;
 use crate::remember::line_files;
+use crate::remember::precompiled::is_made;
 use crate::serve::active::Stage;
 use crate::understand::compilers::Stop;
 use crate::understand::day::{Ran, Shown, has_plain_clock, shown};
@@ -41,6 +42,8 @@ pub struct Text {
     pub shown: Shown,
     /// As the assembler gets it, it reads a file, or could.
     pub assembler_reads: bool,
+    /// A precompiled header that stands for text which is not there; then there are no keys.
+    pub precompiled: Option<String>,
     /// It has what may be a directive of modules.
     pub has_modules: bool,
     /// The files that `#line` names, which a compiler quotes; `None` where that cannot be told.
@@ -83,7 +86,8 @@ pub fn preprocess(compile: &mut Compile) -> Result<Text, Stop> {
         }
         false => vec![b"-MD".to_vec(), b"-MF".to_vec(), descriptor_mark(0)],
     };
-    if unit.compiler.banner.family == Family::Gcc && !unit.invocation.language.is_assembly() {
+    let is_gcc = unit.compiler.banner.family == Family::Gcc;
+    if is_gcc && !unit.invocation.language.is_assembly() && !is_made(unit) {
         // Else gcc overlooks the precompiled headers that the compile takes, or stumbles over.
         arguments.push(b"-fpch-preprocess".to_vec());
     }
@@ -98,17 +102,17 @@ pub fn preprocess(compile: &mut Compile) -> Result<Text, Stop> {
         return Err(Stop::Uncacheable(Counter::PreprocessorError.into()));
     }
     let text = captured.stdout()?;
-    if let Some(path) = precompiled_header(unit, &text) {
-        let counter = Counter::CouldNotUsePrecompiledHeader;
-        return Err(Stop::Uncacheable(Uncacheable::new(counter, path)));
-    }
+    let precompiled = precompiled_header(unit, &text);
     let warnings = captured.stderr()?;
     let rule = captured.extra(0)?;
     let mut files = depfile::inputs(&rule)
         .ok_or_else(|| refuse("unreadable dependency output of the preprocessor"))?;
     files.retain(|path| *path != unit.invocation.source);
-    let Keys { key, exact_key, only_tokens, assembler_reads, has_modules, line_files } =
-        keys(daemon, unit, &text, &warnings, &files)?;
+    let mut keys = keys(daemon, unit, &text, &warnings, &files)?;
+    if precompiled.is_some() || is_made(unit) {
+        keys = Keys { key: None, exact_key: None, only_tokens: false, ..keys };
+    }
+    let Keys { key, exact_key, only_tokens, assembler_reads, has_modules, line_files } = keys;
     let ran = match has_plain_clock(&unit.environment) {
         true => Ran::Between(started, SystemTime::now()),
         false => Ran::Whenever,
@@ -125,6 +129,7 @@ pub fn preprocess(compile: &mut Compile) -> Result<Text, Stop> {
         start,
         shown,
         assembler_reads,
+        precompiled,
         has_modules,
         line_files,
         is_enough,
@@ -160,13 +165,10 @@ pub fn precompiled_header(unit: &Unit, text: &[u8]) -> Option<String> {
     if memmem::find(text, b"#pragma GCC pch_preprocess").is_some() {
         return Some("#pragma GCC pch_preprocess".to_owned());
     }
-    let names = unit.invocation.forced_includes.iter().flat_map(|path| {
-        [".pch", ".gch"].map(|suffix| {
-            let mut name = path.clone().into_os_string();
-            name.push(suffix);
-            PathBuf::from(name)
-        })
-    });
+    if let Some(path) = unit.invocation.precompiled.first() {
+        return Some(path.to_string_lossy().into_owned());
+    }
+    let names = unit.invocation.precompiled_candidates();
     let mut there = names.filter(|path| unit.here.presence(path) != Presence::Absent);
     there.next().map(|path| path.to_string_lossy().into_owned())
 }

@@ -9,7 +9,7 @@ use compiler::search::SearchPath;
 use rustix::fs::Stat;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What happened to files since a compile began.
 pub struct Changes<'a> {
@@ -76,9 +76,10 @@ pub fn newest_input(unit: &Unit, known: &Known, search: Option<&SearchPath>) -> 
     let read = newest.iter().flat_map(|result| &result.files);
     let folders = search.into_iter().flat_map(|search| search.quote.iter().chain(&search.angle));
     let source = unit.invocation.source.parent().unwrap_or(Path::new(""));
-    let forced = unit.invocation.forced_includes.iter();
+    let forced = unit.invocation.forced_includes.iter().chain(&unit.invocation.precompiled);
+    let precompiled: Vec<PathBuf> = unit.invocation.precompiled_candidates().collect();
     read.map(|(path, _)| *path)
-        .chain(folders.chain(forced).map(|path| path.as_path()))
+        .chain(folders.chain(forced).chain(&precompiled).map(|path| path.as_path()))
         .chain([source, unit.invocation.source.as_path()])
         .filter_map(changed)
         .max()

@@ -3,6 +3,7 @@
 pub mod assembled;
 pub mod changes;
 pub mod macros;
+pub mod precompiled;
 
 use crate::look_up::Known;
 use crate::make::compiled::{Compiled, internal};
@@ -11,6 +12,7 @@ use crate::make::text::Text;
 use crate::remember::assembled::Assembled;
 use crate::remember::changes::{Changes, modified};
 use crate::remember::macros::{follow_macros, is_traditional};
+use crate::remember::precompiled::Behind;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::{Asker, Stop};
 use crate::understand::day::{Day, Shown, day};
@@ -26,7 +28,7 @@ use compiler::hasher::Digest;
 use compiler::invocation::{Family, Invocation};
 use compiler::outcome::{Counter, Uncacheable};
 use compiler::scan::Scan;
-use compiler::search::{Bounds, FileRead, Opaque, Probes, SearchPath, absent_probes};
+use compiler::search::{Bounds, FileRead, Opaque, Precompiled, Probes, SearchPath, absent_probes};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -90,6 +92,8 @@ impl From<Uncacheable> for Obstacle {
 pub struct Reads {
     files: Vec<(PathBuf, Digest)>,
     probes: Probes,
+    /// What counts besides contents.
+    states: Vec<(PathBuf, Digest)>,
     /// The day that the result shows.
     day: Option<Day>,
 }
@@ -109,6 +113,7 @@ impl Reads {
                 let names = names.iter().map(|name| Path::new(OsStr::from_bytes(name)));
                 (folder.as_path(), names)
             })),
+            states: self.states.iter().map(|(path, state)| (path.as_path(), *state)).collect(),
             day: self.day,
         }
     }
@@ -117,7 +122,7 @@ impl Reads {
 /// How the result of a compile can be found again.
 pub enum Judged {
     /// Through the manifest.
-    Direct(Reads),
+    Direct(Box<Reads>),
     /// Only by the preprocessed text.
     ByText(NeedsText),
     /// Not at all.
@@ -126,7 +131,13 @@ pub enum Judged {
 
 /// Finds out what the compile read and looked for. To be done before the launcher is released
 /// where the text may still have to be made.
-pub fn judge(daemon: &Daemon, unit: &Unit, compiled: &Compiled, text: Option<&Text>) -> Judged {
+pub fn judge(
+    daemon: &Daemon,
+    cache: &Cache,
+    unit: &Unit,
+    compiled: &Compiled,
+    text: Option<&Text>,
+) -> Judged {
     let files = match (&compiled.files, text) {
         (Some(files), _) => files.clone(),
         (None, Some(text)) => text.files.clone(),
@@ -139,8 +150,12 @@ pub fn judge(daemon: &Daemon, unit: &Unit, compiled: &Compiled, text: Option<&Te
         search: compiled.search.as_deref(),
         text,
     };
-    match read_inputs(daemon, unit, &inputs) {
-        Ok(reads) => Judged::Direct(reads),
+    match read_inputs(daemon, cache, unit, &inputs) {
+        Ok(reads) if precompiled::is_made(unit) && reads.day.is_some() => {
+            let counter = Counter::CouldNotUsePrecompiledHeader;
+            Judged::NotStored(Uncacheable::new(counter, "it shows the day"))
+        }
+        Ok(reads) => Judged::Direct(Box::new(reads)),
         Err(Obstacle::NeedsText(needs)) => Judged::ByText(needs),
         Err(Obstacle::Uncacheable(reason)) => Judged::NotStored(reason),
     }
@@ -157,6 +172,22 @@ pub fn store(
 ) -> Result<(), Uncacheable> {
     match (judged, text) {
         (Judged::NotStored(reason), _) => Err(reason),
+        (Judged::Direct(reads), _) if precompiled::is_made(unit) => {
+            let mut recorded = reads.recorded(Digest::of(&[]));
+            recorded.key = key::result_key(unit.key, &recorded);
+            let source = (unit.invocation.source.as_path(), unit.source.digest);
+            let mut compiled = compiled;
+            let content = compiled.content_of_object().map_err(|_| internal("a spooled output"))?;
+            let recipe = precompiled::recipe_part(content, &recorded, source);
+            precompiled::save_recipe(cache, &recipe.bytes);
+            compiled.parts.push(recipe);
+            save_result(cache, unit, recorded.key, compiled)?;
+            save_manifest(cache, unit, known, Some(recorded), None)
+        }
+        (Judged::ByText(_), _) if precompiled::is_made(unit) => {
+            let counter = Counter::CouldNotUsePrecompiledHeader;
+            Err(Uncacheable::new(counter, "its files do not show what it depends on"))
+        }
         (Judged::Direct(reads), text) => {
             let mut recorded = reads.recorded(Digest::of(&[]));
             let text_key = text.and_then(|text| text.key_of(&compiled));
@@ -169,6 +200,10 @@ pub fn store(
             if text.shown == Shown::Nothing || text.start.is_not_after(compiled.start) =>
         {
             let Some(key) = text.key_of(&compiled) else {
+                if let Some(path) = &text.precompiled {
+                    let counter = Counter::CouldNotUsePrecompiledHeader;
+                    return Err(Uncacheable::new(counter, path));
+                }
                 let what = if text.assembler_reads { ASSEMBLER_READS } else { "#line" };
                 return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what));
             };
@@ -196,7 +231,7 @@ pub fn link(
         search: search.as_deref(),
         text: Some(text),
     };
-    let saved = match read_inputs(daemon, unit, &inputs) {
+    let saved = match read_inputs(daemon, cache, unit, &inputs) {
         Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(key)), None),
         Err(Obstacle::NeedsText(needs)) => {
             save_manifest(cache, unit, &known, None, Some(&needs.why))
@@ -225,7 +260,12 @@ impl Inputs<'_> {
     }
 }
 
-fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, Obstacle> {
+fn read_inputs(
+    daemon: &Daemon,
+    cache: &Cache,
+    unit: &Unit,
+    inputs: &Inputs,
+) -> Result<Reads, Obstacle> {
     if !inputs.start.clock_is_even() {
         return Err(modified("the clock was set").into());
     }
@@ -238,56 +278,101 @@ fn read_inputs(daemon: &Daemon, unit: &Unit, inputs: &Inputs) -> Result<Reads, O
     if !unit.other_files_are_unchanged(&daemon.memo, &changes) {
         return Err(modified("a profile or another file of an option").into());
     }
-    let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, &changes, now)?];
+    let mut reads = read_all(daemon, unit, inputs, &changes, now, None)?;
+    let behind = precompiled::behind(daemon, cache, unit, &reads.probes, &changes, now)?;
+    if let Some(behind) = behind {
+        reads = read_all(daemon, unit, inputs, &changes, now, Some(&behind))?;
+        reads.files.extend(behind.headers);
+        reads.states.extend(behind.states);
+    }
+    if unit.invocation.stamps_inputs && unit.compiler.banner.family == Family::Clang {
+        let source = std::iter::once(&unit.invocation.source);
+        for path in reads.files.iter().map(|(path, _)| path).chain(source) {
+            let unreadable = |_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy());
+            reads.states.push((path.clone(), unit.here.state(path).map_err(unreadable)?));
+        }
+    }
+    match private_path(unit, &reads) {
+        Some(path) => Err(Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()).into()),
+        None => Ok(reads),
+    }
+}
+
+/// What the compile read, and what it looked for; `behind` is what precompiled headers added unseen.
+fn read_all(
+    daemon: &Daemon,
+    unit: &Unit,
+    inputs: &Inputs,
+    changes: &Changes,
+    now: SystemTime,
+    behind: Option<&Behind>,
+) -> Result<Reads, Obstacle> {
+    let mut scanned = vec![scan_unchanged(daemon, unit, &unit.invocation.source, changes, now)?];
     if scanned[0].1 != unit.source.digest {
         return Err(modified(unit.invocation.source.to_string_lossy()).into());
     }
     // gcc names a file once for each way in which the search found it.
     let mut seen = HashSet::with_capacity(inputs.files.len());
     for path in inputs.files.iter().filter(|path| seen.insert(*path)) {
-        scanned.push(scan_unchanged(daemon, unit, path, &changes, now)?);
+        scanned.push(scan_unchanged(daemon, unit, path, changes, now)?);
     }
+    let read_count = scanned.len();
+    scanned.extend(behind.iter().flat_map(|behind| behind.members.iter().cloned()));
     // What is not there was only named, unless something could have read it.
     let follows = unit.might_assemble_files(scanned.iter().map(|(file, _)| file.scan.as_ref()));
     let listed = inputs.assembler_files.iter().filter(|path| !inputs.files.contains(path));
-    let assembled = Assembled::of(daemon, unit, listed, follows, &changes, now)?;
+    let assembled = Assembled::of(daemon, unit, listed, follows, changes, now)?;
     let day = shown_day(unit, inputs, now);
     let mut reads = Reads { files: assembled.files, day, ..Reads::default() };
-    match refuse_files(unit, &scanned, inputs, now) {
+    match refuse_files(unit, &scanned, inputs, now, behind.is_some()) {
         Err(Obstacle::NeedsText(_)) if !reads.files.is_empty() && inputs.text.is_some() => {
             let path = reads.files[0].0.to_string_lossy();
             return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, path).into());
         }
         result => result?,
     }
-    forget_modules(unit, inputs, &mut scanned)?;
+    forget_modules(unit, inputs, &mut scanned, behind.is_some())?;
     if inputs.search.is_some() && !follow_macros(unit, &mut scanned) {
         return Err(Obstacle::NeedsText(NeedsText::default()));
     }
-    let listed = scanned.iter().skip(1).map(|(file, digest)| (file.path.clone(), *digest));
-    reads.files.extend(listed);
     let mut once = Once::of(unit);
-    if scanned.iter().any(|(file, digest)| once.has_another(file, *digest)) {
+    if scanned[..read_count].iter().any(|(file, digest)| once.has_another(file, *digest)) {
         return Err(Obstacle::NeedsText(NeedsText::default()));
     }
     let quoted = match inputs.text.and_then(|text| text.line_files.clone()) {
         Some(named) => named,
         None => line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref())),
     };
+    // clang looks at what its precompiled headers are made of; gcc does not.
+    let counts = match unit.compiler.banner.family {
+        Family::Gcc => read_count,
+        Family::Clang => scanned.len(),
+    };
+    let listed = scanned[..counts].iter().skip(1);
+    reads.files.extend(listed.map(|(file, digest)| (file.path.clone(), *digest)));
+    scanned.truncate(read_count);
     if let Some(search) = inputs.search {
         let read: Vec<FileRead> = scanned.into_iter().map(|(file, _)| file).collect();
-        let inputs = add_probes(daemon, unit, &read, search, &changes, now, &mut reads)?;
-        if inputs.iter().any(|(file, digest)| once.has_another(file, *digest)) {
+        let holding = precompiled_headers(unit, behind);
+        let found = add_probes(daemon, unit, &read, search, (holding, changes, now), &mut reads)?;
+        if found.iter().any(|(file, digest)| once.has_another(file, *digest)) {
             return Err(Obstacle::NeedsText(NeedsText::default()));
         }
     }
     for path in quoted {
-        add_quoted(daemon, unit, path, &changes, now, &mut reads)?;
+        add_quoted(daemon, unit, path, changes, now, &mut reads)?;
     }
     reads.probes.absent.extend(assembled.absent);
-    match private_path(unit, &reads) {
-        Some(path) => Err(Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()).into()),
-        None => Ok(reads),
+    Ok(reads)
+}
+
+fn precompiled_headers<'b>(unit: &Unit, behind: Option<&'b Behind>) -> Precompiled<'b> {
+    match behind {
+        Some(behind) => behind.search(),
+        None if precompiled::is_made(unit) && unit.compiler.banner.family == Family::Gcc => {
+            Precompiled::NotSought
+        }
+        None => Precompiled::Sought,
     }
 }
 
@@ -366,7 +451,7 @@ fn add_quoted(
 }
 
 /// A file that was not changed since the start. What is read now is then what the compiler read.
-fn scan_unchanged(
+pub fn scan_unchanged(
     daemon: &Daemon,
     unit: &Unit,
     path: &Path,
@@ -407,18 +492,20 @@ fn refuse_files(
     scanned: &[(FileRead, Digest)],
     inputs: &Inputs,
     now: SystemTime,
+    behind: bool,
 ) -> Result<(), Obstacle> {
     let all = || scanned.iter().map(|(file, _)| file.scan.as_ref()).chain(&unit.definitions);
     if let Some(what) = all().find_map(unsupported_directive) {
         return Err(Uncacheable::new(Counter::UnsupportedCodeDirective, what).into());
     }
     if all().any(|scan| scan.opaque_line) && !unit.invocation.language.is_assembly() {
-        let is_told = |text: &Text| text.line_files.is_some();
+        // The text does not show what comes from a precompiled header.
+        let is_told = |text: &Text| text.line_files.is_some() && !behind;
         ask_text(unit, inputs, is_told, "#line")?;
     }
     let files = scanned.iter().map(|(file, _)| file.scan.as_ref());
     if unit.assembles_unreported() && unit.might_assemble_files(files) {
-        ask_text(unit, inputs, |text| !text.assembler_reads, ASSEMBLER_READS)?;
+        ask_text(unit, inputs, |text| !text.assembler_reads && !behind, ASSEMBLER_READS)?;
     }
     if !unit.invocation.language.is_preprocessed_by_the_compiler() {
         return Ok(());
@@ -443,6 +530,7 @@ fn forget_modules(
     unit: &Unit,
     inputs: &Inputs,
     scanned: &mut [(FileRead, Digest)],
+    behind: bool,
 ) -> Result<(), Obstacle> {
     let any = scanned.iter().any(|(file, _)| file.scan.module_directives);
     if inputs.search.is_none() || !any {
@@ -450,7 +538,7 @@ fn forget_modules(
     }
     match inputs.text {
         _ if !unit.knows_modules() => {}
-        Some(text) if !text.has_modules => {}
+        Some(text) if !text.has_modules && !behind => {}
         Some(_) => return Ok(()),
         None => return Err(Obstacle::NeedsText(NeedsText::default())),
     }
@@ -489,8 +577,7 @@ fn add_probes(
     unit: &Unit,
     read: &[FileRead],
     search: &SearchPath,
-    changes: &Changes,
-    now: SystemTime,
+    (precompiled, changes, now): (Precompiled, &Changes, SystemTime),
     reads: &mut Reads,
 ) -> Result<Vec<(FileRead, Digest)>, Obstacle> {
     let (appeared, private) = (RefCell::new(None), Cell::new(false));
@@ -505,7 +592,11 @@ fn add_probes(
         // A file that came while the compiler searched may have been missed or found.
         let folder =
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
-        if !folder && let Err(reason) = changes.refuse_found(path, &stat) {
+        let is_new = || !precompiled::is_own_output(unit, &stat);
+        if !folder
+            && let Err(reason) = changes.refuse_found(path, &stat)
+            && is_new()
+        {
             appeared.borrow_mut().get_or_insert(reason);
         }
         Some(stat)
@@ -513,7 +604,8 @@ fn add_probes(
     let cwd = &unit.call.caller.working_directory;
     let forced = &unit.invocation.forced_includes;
     let bounds = Bounds::from(Instant::now());
-    let probes = absent_probes(read, forced, search, cwd, bounds, &mut look).map_err(obstacle)?;
+    let probes = absent_probes(read, forced, search, cwd, bounds, precompiled, &mut look);
+    let probes = probes.map_err(obstacle)?;
     if private.get() {
         let what = "a header that only the compiler can look for";
         return Err(Uncacheable::new(Counter::BadInputFile, what).into());
@@ -549,7 +641,6 @@ fn obstacle(opaque: Opaque) -> Obstacle {
             is_final = true;
             None
         }
-        Opaque::PrecompiledHeader(_) => Some(Counter::CouldNotUsePrecompiledHeader),
         Opaque::Embed(_) | Opaque::PragmaDependency(_) => Some(Counter::UnsupportedCodeDirective),
         Opaque::Modules(_) => Some(Counter::CouldNotUseModules),
         Opaque::Changed(_) => Some(Counter::ModifiedInputFile),

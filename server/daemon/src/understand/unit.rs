@@ -277,6 +277,13 @@ impl<'c> Unit<'c> {
         })
     }
 
+    /// Whether rcache may ask for a dependency file. gcc's precompiled headers hold what it would list.
+    pub fn may_add_words(&self) -> bool {
+        let family = self.compiler.banner.family;
+        let is_precompiled = self.invocation.phase == Phase::Precompiled && family == Family::Gcc;
+        !self.invocation.records_command_line && !is_precompiled
+    }
+
     /// Whether an assembler runs, which may read files itself.
     pub fn assembles(&self) -> bool {
         assembles(&self.invocation)

@@ -7,6 +7,7 @@ use super::background::order;
 use crate::look_up::Known;
 use crate::make::start::Start;
 use crate::remember::changes::Changes;
+use crate::remember::precompiled;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::Stop;
 use crate::understand::unit::{Call, Unit};
@@ -101,7 +102,8 @@ pub fn verify(
     if known.needs_text.is_some() {
         return Verdict::Incomparable("it is found by its preprocessed text alone".to_owned());
     }
-    let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now);
+    let same = |content| precompiled::stands_for(&cache.store, content);
+    let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now).with_equivalent(&same);
     let mut current = manifest.results().filter(|recorded| checks.check(recorded).is_ok());
     let found = current.find_map(|recorded| {
         let stored = stored(cache, &unit, recorded.key)?;
@@ -157,6 +159,10 @@ fn incomparable(
 ) -> Option<&'static str> {
     if settings_allow_differences(unit) {
         return Some("the settings allow results to differ");
+    }
+    let paths = || recorded.files.iter().map(|(path, _)| *path);
+    if precompiled::is_made(unit) || paths().any(|path| precompiled::begins_as_one(unit, path)) {
+        return Some("a precompiled header differs from compile to compile");
     }
     match facts::decode_maker(stored.part(PartKind::Facts)) {
         Maker::Here => {}
