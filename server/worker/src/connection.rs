@@ -37,16 +37,38 @@ const NO_PUMP: &str =
     "rcache worker: pump mode is not served here; use the host without \",cpp\"\n";
 
 /// Serves one connection to its end.
-pub fn serve(worker: &Worker, stream: &TcpStream, peer: SocketAddr, place: &Place) {
+pub fn serve(worker: &Worker, stream: &TcpStream, peer: SocketAddr, place: &Arc<Place>) {
     let start = Instant::now();
     let mut what = String::new();
-    let outcome = match set_up(stream) {
-        Ok(()) => exchange(worker, stream, place, &mut what),
+    let outcome = match set_up(stream).map(|()| first_byte(worker, stream)) {
+        Ok(Some(first @ (HTTP2 | TLS))) => {
+            match worker.door().and_then(|door| door.enter(stream, Arc::clone(place), first == TLS)) {
+                Ok(()) => return,
+                Err(error) => {
+                    what = format!(": {error}");
+                    Outcome::BadRequest
+                }
+            }
+        }
+        Ok(_) => exchange(worker, stream, place, &mut what),
         Err(_) => Outcome::ClientGone,
     };
     worker.metrics.count(outcome);
     let wall = start.elapsed();
     tracing::info!("{peer} {} {} ms{what}", outcome.name(), wall.as_millis());
+}
+
+/// How HTTP/2 begins (`PRI * HTTP/2.0`), and a handshake of TLS; distcc's protocol begins with `DIST`.
+const HTTP2: u8 = b'P';
+const TLS: u8 = 0x16;
+
+/// What a connection begins with; it is still to be read. `None`: it says nothing, which the reader will
+/// notice, too.
+fn first_byte(worker: &Worker, stream: &TcpStream) -> Option<u8> {
+    let mut byte = [0];
+    let limit = worker.options.request_timeout;
+    let mut timed = TimedStream::new(stream, limit, worker.draining_event.as_fd());
+    timed.peek(&mut byte).ok().filter(|count| *count == 1).map(|_| byte[0])
 }
 
 /// A client whose machine died is noticed after this long without a sign, and so many questions.

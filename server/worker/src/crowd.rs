@@ -132,6 +132,11 @@ impl Place {
         }
     }
 
+    /// Ends the connection: it holds something for too long.
+    pub fn leave(&self) {
+        self.crowd.lock().send_away(self.number);
+    }
+
     /// Where nobody gives way, it is this one that goes.
     fn take(&self, what: Scarce, bytes: u64) -> io::Result<()> {
         let mut state = self.crowd.lock();

@@ -22,6 +22,8 @@ mod job;
 mod sandbox;
 mod scratch;
 
+mod reapi;
+
 mod http;
 mod metrics;
 
@@ -31,6 +33,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use access::Network;
+pub use reapi::KeyFiles;
 pub use serve::run;
 
 /// Where compilers are looked for if nothing else is said.
@@ -64,6 +67,18 @@ pub struct Options {
     pub sandbox: bool,
     /// Folders of compilers, as PATH has them.
     pub compiler_path: OsString,
+    /// Who may use it over REAPI.
+    pub keys: KeyFiles,
+    /// Whether REAPI goes without keys, also for other machines.
+    pub insecure_reapi: bool,
+    /// Whether programs run that clients sent, besides this machine's own compilers.
+    pub runs_what_was_sent: bool,
+    /// Whether clients may bring results of actions.
+    pub accepts_results: bool,
+    /// Where blobs and results are kept; `None` for a folder that ends with the worker.
+    pub cas_folder: Option<PathBuf>,
+    /// What they may take on disk.
+    pub cas_bytes_max: u64,
     /// Below it are the private folders of jobs.
     pub scratch: PathBuf,
     /// How much is logged.

@@ -1,7 +1,10 @@
 //! What a compiler may do: read toolchains, write its own folder, and nothing else, where the kernel can see to that.
 
 mod landlock;
+mod namespace;
 mod seccomp;
+
+pub use namespace::{Room, Way, make_devices};
 
 use std::fmt;
 use std::io;
@@ -40,6 +43,8 @@ pub struct Sandbox {
     /// The version of landlock.
     landlock: Result<u32, String>,
     seccomp: Result<Arc<seccomp::Filter>, String>,
+    /// For jobs whose files are also those of others.
+    seccomp_in_room: Option<Arc<seccomp::Filter>>,
 }
 
 impl Sandbox {
@@ -49,13 +54,15 @@ impl Sandbox {
             Some(libc::ENOSYS | libc::EOPNOTSUPP) => "the kernel has none".to_owned(),
             _ => error.to_string(),
         });
-        Sandbox { landlock, seccomp: seccomp::Filter::new().map(Arc::new) }
+        let seccomp = seccomp::Filter::new(&[]).map(Arc::new);
+        let in_room = seccomp::Filter::new(&[libc::SYS_fchmod]).ok().map(Arc::new);
+        Sandbox { landlock, seccomp, seccomp_in_room: in_room }
     }
 
     /// No sandbox.
     pub fn off() -> Sandbox {
         let why = || "switched off".to_owned();
-        Sandbox { landlock: Err(why()), seccomp: Err(why()) }
+        Sandbox { landlock: Err(why()), seccomp: Err(why()), seccomp_in_room: None }
     }
 
     /// Whether compilers cannot read files of others.
@@ -79,7 +86,14 @@ impl Sandbox {
                 Some(rules.finish())
             }
         };
-        Ok(Confinement { ruleset, filter: self.seccomp.as_ref().ok().map(Arc::clone) })
+        let filter = self.seccomp.as_ref().ok().map(Arc::clone);
+        Ok(Confinement { ruleset, filter, room: None })
+    }
+
+    /// A confinement to a root of its own.
+    pub fn enclose(&self, way: Way, room: &Room) -> io::Result<Confinement> {
+        let room = Some(Arc::new(namespace::Plan::new(way, room)?));
+        Ok(Confinement { ruleset: None, filter: self.seccomp_in_room.clone(), room })
     }
 }
 
@@ -100,6 +114,7 @@ impl fmt::Display for Sandbox {
 pub struct Confinement {
     ruleset: Option<OwnedFd>,
     filter: Option<Arc<seccomp::Filter>>,
+    room: Option<Arc<namespace::Plan>>,
 }
 
 impl Confinement {
@@ -109,6 +124,7 @@ impl Confinement {
         Entrance {
             ruleset: self.ruleset.as_ref().map(AsRawFd::as_raw_fd),
             filter: self.filter.as_ref().map(Arc::clone),
+            room: self.room.as_ref().map(Arc::clone),
         }
     }
 }
@@ -117,12 +133,15 @@ impl Confinement {
 pub struct Entrance {
     ruleset: Option<i32>,
     filter: Option<Arc<seccomp::Filter>>,
+    room: Option<Arc<namespace::Plan>>,
 }
 
 impl Entrance {
     /// Confines this thread and all that it starts, for ever. Async-signal-safe.
     pub fn enter(&self) -> io::Result<()> {
-        if self.ruleset.is_none() && self.filter.is_none() {
+        if let Some(room) = &self.room {
+            room.enter()?;
+        } else if self.ruleset.is_none() && self.filter.is_none() {
             return Ok(());
         }
         // SAFETY: prctl with numbers only.

@@ -53,6 +53,13 @@ impl Scratch {
         let _ = fs::remove_dir_all(&self.folder);
     }
 
+    /// A folder of this name beside those of jobs.
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        DirBuilder::new().mode(PRIVATE_MODE).recursive(true).create(&path)?;
+        Ok(path)
+    }
+
     /// A new folder for one job.
     pub fn job_folder(&self) -> io::Result<JobFolder> {
         let number = self.jobs.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,8 @@ use super::http;
 use super::job::Conditions;
 use super::memory::{self, Budget};
 use super::metrics::{Metrics, Now, Outcome};
-use super::sandbox::Sandbox;
+use super::reapi::{self, Cas, Copies, Door, Keys, Reapi, Workshop};
+use super::sandbox::{Sandbox, Way};
 use super::scratch::Scratch;
 use super::slots::Slots;
 use super::stream::{event, raise, timespec};
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,9 +61,24 @@ pub struct Worker {
     pub draining_event: OwnedFd,
     /// Everything is to end at once.
     pub ending_event: OwnedFd,
+    /// What it is for clients of REAPI.
+    pub reapi: Arc<Reapi>,
+    door: OnceLock<Door>,
     allow: Vec<Network>,
     draining: AtomicBool,
     crowd: Arc<Crowd>,
+}
+
+impl Worker {
+    /// Whether it takes no new work.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Where connections of REAPI come in.
+    pub fn door(&self) -> io::Result<&Door> {
+        self.door.get().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
 }
 
 impl http::Source for Worker {
@@ -98,6 +114,7 @@ pub fn run(options: Options) -> io::Result<()> {
     let listeners = listen_all(&options.listen, options.port)?;
     let metrics_port = options.metrics_port;
     let worker = Arc::new(worker(options)?);
+    let _ = worker.door.set(Door::open(&worker, &worker.reapi)?);
     if let Some(port) = metrics_port {
         for listener in listen_all(&worker.options.listen, port)? {
             listener.set_nonblocking(false)?;
@@ -133,7 +150,10 @@ fn worker(options: Options) -> io::Result<Worker> {
         memory_bytes,
         ending: ending_event.try_clone()?,
     };
+    let reapi = reapi(&options, &sandbox, &scratch, memory_bytes)?;
     Ok(Worker {
+        reapi: Arc::new(reapi),
+        door: OnceLock::new(),
         conditions: Conditions {
             sandbox,
             folders: options.compiler_path.clone(),
@@ -153,6 +173,40 @@ fn worker(options: Options) -> io::Result<Worker> {
         draining: AtomicBool::new(false),
         options,
     })
+}
+
+/// What REAPI needs: keys, a place for blobs, and to know how a namespace is made.
+fn reapi(
+    options: &Options,
+    sandbox: &Arc<Sandbox>,
+    scratch: &Scratch,
+    memory_bytes: Option<u64>,
+) -> io::Result<Reapi> {
+    let keys = Keys::read(&options.keys, options.insecure_reapi)?;
+    if options.runs_what_was_sent && !keys.authenticate() && !options.insecure_reapi {
+        let text = "--toolchains sent needs --client-ca or --token-file: it runs what clients send";
+        return Err(io::Error::other(text));
+    }
+    if options.accepts_results && !keys.authenticate() && !options.insecure_reapi {
+        let text = "--accept-results needs --client-ca or --token-file";
+        return Err(io::Error::other(text));
+    }
+    let own_folder = scratch.folder("cas")?;
+    let cas_folder = options.cas_folder.as_ref().unwrap_or(&own_folder);
+    let cas = Cas::open(cas_folder, options.cas_bytes_max)?;
+    let copies_bytes = options.cas_bytes_max.min(reapi::COPIES_BYTES_MAX);
+    let copies = Copies::new(scratch.folder("copies")?, copies_bytes);
+    let workshop = Workshop {
+        cas: Arc::new(cas),
+        copies: Arc::new(copies),
+        sandbox: Arc::clone(sandbox),
+        way: Way::find(&scratch.folder("probe")?),
+        runs_what_was_sent: options.runs_what_was_sent,
+        nice: options.nice,
+        timeout: options.job_timeout,
+        memory_bytes,
+    };
+    Ok(Reapi::new(workshop, keys, options.accepts_results))
 }
 
 fn start_log(options: &Options) {
@@ -244,6 +298,9 @@ fn announce(worker: &Worker, listeners: &[TcpListener]) -> io::Result<()> {
     if rustix::process::geteuid().is_root() {
         tracing::warn!("runs as root, and so do the compilers: an ordinary user is enough");
     }
+    if let Err(why) = &worker.reapi.workshop.way {
+        tracing::warn!("REAPI: blobs only, no actions: {why}");
+    }
     let allow: Vec<String> = worker.allow.iter().map(ToString::to_string).collect();
     if worker.options.allow.is_empty() {
         tracing::warn!(
@@ -321,6 +378,7 @@ fn admit(worker: &Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
         return;
     };
     let worker = Arc::clone(worker);
+    let place = Arc::new(place);
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     let spawned = thread.spawn(move || {
         connection::serve(&worker, &stream, peer, &place);
@@ -339,6 +397,9 @@ fn drain(worker: &Worker, signals: &OwnedFd) -> io::Result<()> {
     let _ = rustix::io::read(signals, &mut [0; size_of::<libc::signalfd_siginfo>()]);
     worker.draining.store(true, Ordering::SeqCst);
     raise(&worker.draining_event);
+    if let Ok(door) = worker.door() {
+        door.close();
+    }
     let (running, queued) = worker.slots.load();
     tracing::info!("draining: {running} compiles run, {queued} wait");
     if !wait_for_end(worker, Some(signals), worker.options.drain_timeout)? {

@@ -26,6 +26,18 @@ impl<'a> TimedStream<'a> {
         TimedStream { stream, deadline: Instant::now() + limit, stop, bytes: 0 }
     }
 
+    /// Waits for what comes next, and leaves it there. Nothing: the end.
+    pub fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.peek(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(PollFlags::IN)?;
+                }
+                other => return other,
+            }
+        }
+    }
+
     fn wait(&self, flags: PollFlags) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = timespec(left.min(SILENCE_MAX));

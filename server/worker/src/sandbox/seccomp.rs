@@ -157,8 +157,8 @@ const FCHMODAT2: libc::c_long = 452;
 pub struct Filter(Vec<libc::sock_filter>);
 
 impl Filter {
-    /// The filter for compilers; a text says why there is none.
-    pub fn new() -> Result<Filter, String> {
+    /// The filter for compilers, which refuses `more`, too; a text says why there is none.
+    pub fn new(more: &[libc::c_long]) -> Result<Filter, String> {
         if ARCHITECTURE == 0 {
             return Err("not on this architecture".to_owned());
         }
@@ -168,7 +168,7 @@ impl Filter {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action)
         };
         match available {
-            0 => Ok(Filter(program())),
+            0 => Ok(Filter(program(more))),
             _ => Err(io::Error::last_os_error().to_string()),
         }
     }
@@ -191,7 +191,7 @@ impl Filter {
     }
 }
 
-fn program() -> Vec<libc::sock_filter> {
+fn program(more: &[libc::c_long]) -> Vec<libc::sock_filter> {
     let errno = |number: i32| ret(libc::SECCOMP_RET_ERRNO | number as u32);
     let mut program = vec![
         load(ARCHITECTURE_AT),
@@ -219,7 +219,7 @@ fn program() -> Vec<libc::sock_filter> {
         errno(libc::EPERM),
         ret(libc::SECCOMP_RET_ALLOW),
     ]);
-    for number in REFUSED.iter().chain(REFUSED_HERE) {
+    for number in REFUSED.iter().chain(REFUSED_HERE).chain(more) {
         program.extend([jump_if_equal(*number as u32, 0, 1), errno(libc::EPERM)]);
     }
     program.push(ret(libc::SECCOMP_RET_ALLOW));
