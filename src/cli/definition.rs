@@ -216,19 +216,24 @@ const WORKER_NOTES: &str = "\
 A client is served if its address is in one of the networks of --allow and of the variable ALLOW;
 if there are none, if it is this machine or in a private network. The variable JOBS goes before
 the default of --jobs. Compilers and options are allow-lists: what is not known to be harmless is
-refused, and the client compiles it itself. Nothing is encrypted and nobody is authenticated: keep
-the port within a network that you trust.
+refused, and the client compiles it itself. In distcc's protocol nothing is encrypted and nobody is
+authenticated: keep the port within a network that you trust.
+
+The same port serves the Remote Execution API (grpc://, grpcs://). Other machines need keys for that:
+`rcache keys worker DIR` makes them.
 
 SIGTERM ends the worker when its compiles are done; a second one ends it at once.
 
 Examples:
   rcache worker --allow 10.0.0.0/8
-  rcache worker --listen 127.0.0.1 --port 3633 --jobs 4 --metrics-port 9632";
+  rcache worker --listen 127.0.0.1 --port 3633 --jobs 4 --metrics-port 9632
+  rcache worker --tls-cert DIR/worker.pem --tls-key DIR/worker.key --client-ca DIR/ca.pem";
 
 fn worker() -> Command {
     plain("worker", "Compile for others: a server for rcache and for stock distcc clients")
         .args(worker_connections())
         .args(worker_jobs())
+        .args(worker_reapi())
         .after_help(WORKER_NOTES)
 }
 
@@ -298,6 +303,52 @@ fn worker_jobs() -> [Arg; 8] {
             .default_value(Level::Info.name())
             .value_parser(PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name())))
             .help("How much is written to standard error"),
+    ]
+}
+
+fn worker_reapi() -> [Arg; 9] {
+    let heading = "Remote Execution API";
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help_heading(heading)
+            .help(help)
+    };
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help_heading(heading).help(help)
+    };
+    [
+        file("tls-cert", "The worker's certificate, PEM"),
+        file("tls-key", "The key of that certificate, PEM"),
+        file("client-ca", "Clients must have a certificate of this authority, PEM"),
+        file("token-file", "Clients must have one of these bearer tokens, a line each"),
+        flag("insecure-reapi", "Serve other machines without keys, too"),
+        Arg::new("toolchains")
+            .long("toolchains")
+            .value_name("WHOSE")
+            .default_value("own")
+            .value_parser(["own", "sent"])
+            .help_heading(heading)
+            .help(
+                "Which compilers run: this machine's own, or those that clients send as well (with \
+                 --client-ca or --token-file)",
+            ),
+        flag("accept-results", "Take results of actions from clients, too"),
+        Arg::new("cas-dir")
+            .long("cas-dir")
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help_heading(heading)
+            .help("Where files and results are kept [default: a folder that ends with the worker]"),
+        Arg::new("cas-size")
+            .long("cas-size")
+            .value_name("SIZE")
+            .default_value(worker::CAS_SIZE)
+            .value_parser(|text: &str| ByteSize::parse(text))
+            .help_heading(heading)
+            .help("What they may take on disk; the least recently used go first"),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! `rcache worker`.
 
 use super::Outcome;
-use ::worker::{self, Network, Options};
+use ::worker::{self, KeyFiles, Network, Options};
 use clap::ArgMatches;
 use config::{ByteSize, Environment, Level, Span, environment};
 use std::ffi::OsString;
@@ -24,6 +24,7 @@ pub fn run(matches: &ArgMatches) -> Outcome {
 fn options(matches: &ArgMatches, environment: &Environment) -> Result<Options, String> {
     let port = |name: &str| matches.get_one::<u16>(name).copied();
     let span = |name: &str| matches.get_one::<Span>(name).map_or(Duration::ZERO, |span| span.0);
+    let file = |name: &str| matches.get_one::<PathBuf>(name).cloned();
     let level = matches.get_one::<String>("log-level");
     let level = Level::ALL.iter().find(|one| level.is_some_and(|level| level == one.name()));
     let scratch = environment.get(environment::TMPDIR).map(PathBuf::from);
@@ -41,6 +42,19 @@ fn options(matches: &ArgMatches, environment: &Environment) -> Result<Options, S
         metrics_port: port("metrics-port").filter(|port| *port != 0),
         sandbox: !matches.get_flag("no-sandbox"),
         compiler_path: matches.get_one::<OsString>("compiler-path").cloned().unwrap_or_default(),
+        keys: KeyFiles {
+            certificate: file("tls-cert"),
+            key: file("tls-key"),
+            client_authority: file("client-ca"),
+            tokens: file("token-file"),
+        },
+        insecure_reapi: matches.get_flag("insecure-reapi"),
+        runs_what_was_sent: matches
+            .get_one::<String>("toolchains")
+            .is_some_and(|own| own == "sent"),
+        accepts_results: matches.get_flag("accept-results"),
+        cas_folder: file("cas-dir"),
+        cas_bytes_max: matches.get_one::<ByteSize>("cas-size").map_or(0, |size| size.0),
         scratch: scratch.filter(|path| path.is_absolute()).unwrap_or_else(|| "/tmp".into()),
         log_level: level.copied().unwrap_or(Level::Info),
     })
@@ -93,6 +107,8 @@ mod tests {
         assert!(options.listen.is_empty() && options.allow.is_empty() && options.sandbox);
         assert_eq!(options.jobs, std::thread::available_parallelism().unwrap().get());
         assert_eq!(options.compiler_path, worker::COMPILER_PATH);
+        assert!(!options.runs_what_was_sent && !options.insecure_reapi && !options.accepts_results);
+        assert_eq!((options.cas_bytes_max, options.cas_folder), (10_000_000_000, None));
         assert_eq!(
             (options.scratch.as_path(), options.log_level),
             (Path::new("/tmp"), Level::Info)
@@ -126,6 +142,8 @@ mod tests {
             (&["--job-timeout", "0"], &[], "--job-timeout"),
             (&["--listen", "k8vm0"], &[], "--listen"),
             (&["--log-level", "loud"], &[], "--log-level"),
+            (&["--toolchains", "all"], &[], "--toolchains"),
+            (&["--cas-size", "much"], &[], "--cas-size"),
         ] {
             let error = parse(words, variables).unwrap_err();
             assert!(error.contains(part), "{part}: {error}");

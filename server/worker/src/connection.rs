@@ -42,7 +42,8 @@ pub fn serve(worker: &Worker, stream: &TcpStream, peer: SocketAddr, place: &Arc<
     let mut what = String::new();
     let outcome = match set_up(stream).map(|()| first_byte(worker, stream)) {
         Ok(Some(first @ (HTTP2 | TLS))) => {
-            match worker.door().and_then(|door| door.enter(stream, Arc::clone(place), first == TLS)) {
+            match worker.door().and_then(|door| door.enter(stream, Arc::clone(place), first == TLS))
+            {
                 Ok(()) => return,
                 Err(error) => {
                     what = format!(": {error}");

@@ -1,6 +1,6 @@
 //! The cluster's compile daemon: it serves stock distcc clients and rcache.
 //!
-//! One thread accepts, one serves each connection: read the request, let `policy` judge it, wait for
+//! One thread accepts, one serves each connection of distcc's protocol: read the request, let `policy` judge it, wait for
 //! a slot, run the compiler in a private folder and a sandbox, answer. In reading order:
 
 mod serve;
@@ -38,6 +38,9 @@ pub use serve::run;
 
 /// Where compilers are looked for if nothing else is said.
 pub const COMPILER_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What files and results of REAPI may take on disk if nothing else is said.
+pub const CAS_SIZE: &str = "10G";
 
 /// How a worker is to be.
 #[derive(Clone, Debug)]

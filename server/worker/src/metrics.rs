@@ -66,7 +66,7 @@ struct Histogram {
 }
 
 /// What is so at this moment.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Now {
     /// Compiles at one time.
     pub slots: usize,
@@ -78,6 +78,21 @@ pub struct Now {
     pub connections: usize,
     /// Whether no new connection is taken.
     pub draining: bool,
+    /// What REAPI did and holds: names, kinds, helps, values.
+    pub reapi: Vec<Sample>,
+}
+
+/// One number with a name of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Its name, without what all have in common.
+    pub name: &'static str,
+    /// `counter` or `gauge`.
+    pub kind: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How much.
+    pub value: u64,
 }
 
 impl Metrics {
@@ -131,6 +146,9 @@ impl Metrics {
         metric("connections", "gauge", "Open connections.", &plain(now.connections as f64));
         let draining = f64::from(u8::from(now.draining));
         metric("draining", "gauge", "Whether it takes no new connection.", &plain(draining));
+        for Sample { name, kind, help, value } in &now.reapi {
+            metric(name, kind, help, &plain(*value as f64));
+        }
         metric("compile_seconds", "histogram", "Wall time of compilers.", &self.histogram_lines());
         text
     }
@@ -162,7 +180,14 @@ mod tests {
         metrics.count_bytes(1000, 20);
         metrics.count_compile(Duration::from_millis(75));
         metrics.count_compile(Duration::from_secs(400));
-        let now = Now { slots: 8, running: 1, queued: 3, connections: 5, draining: true };
+        let now = Now {
+            slots: 8,
+            running: 1,
+            queued: 3,
+            connections: 5,
+            draining: true,
+            ..Now::default()
+        };
         let text = metrics.text(&now);
         for line in [
             "# TYPE rcache_worker_requests_total counter",

@@ -18,8 +18,8 @@ use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Texts and objects that cannot be dealt with in steps take no more memory together, or else one at a
@@ -90,6 +90,7 @@ impl http::Source for Worker {
             queued,
             connections: self.crowd.count(),
             draining: self.draining.load(Ordering::SeqCst),
+            reapi: self.reapi.samples(),
         }
     }
 

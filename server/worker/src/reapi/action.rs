@@ -5,14 +5,14 @@
 //! of, as their digests say (`noexec`, with those files mounted over it). So whatever the words of the command are, they
 //! can make these programs read what was sent, and write below the root, and no more.
 
-use crate::child::{self, End, Limits, Program, Watch};
-use crate::sandbox::{Room, Sandbox, Way, make_devices};
-use crate::scratch::JobFolder;
-use super::copies::{NotPlaced, SharedCopies};
 use super::cas::{Cas, Kind};
+use super::copies::{NotPlaced, SharedCopies};
 use super::own_files::OwnFiles;
 use super::tree::{self, BadTree, Plan};
 use super::{outputs, outputs::Outputs};
+use crate::child::{self, End, Limits, Program, Watch};
+use crate::sandbox::{Room, Sandbox, Way, make_devices};
+use crate::scratch::JobFolder;
 use prost::Message;
 use remote::reapi::digest::{BlobName, Function};
 use remote::reapi::proto;
@@ -346,8 +346,9 @@ impl Places {
             .ok_or_else(|| invalid("the working directory is not within the input root"))?;
         let mut folders = vec![here.clone()];
         for path in outputs::paths(command) {
-            let path = outputs::within_root(&here, path)
-                .ok_or_else(|| invalid(format!("the output {path} is not within the input root")))?;
+            let path = outputs::within_root(&here, path).ok_or_else(|| {
+                invalid(format!("the output {path} is not within the input root"))
+            })?;
             folders.extend(path.rsplit_once('/').map(|(parent, _)| parent.to_owned()));
         }
         Ok(Places { working_directory: Path::new("/").join(here), folders })

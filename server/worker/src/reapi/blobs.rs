@@ -150,9 +150,7 @@ pub fn read(
 /// Packed where that makes it shorter.
 fn pack(data: Bytes) -> (Bytes, i32) {
     match zstd::stream::encode_all(&data[..], PACKED_LEVEL) {
-        Ok(packed) if packed.len() < data.len() => {
-            (packed.into(), proto::Compressor::Zstd as i32)
-        }
+        Ok(packed) if packed.len() < data.len() => (packed.into(), proto::Compressor::Zstd as i32),
         _ => (data, proto::Compressor::Identity as i32),
     }
 }

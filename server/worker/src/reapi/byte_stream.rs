@@ -128,9 +128,8 @@ struct Sending {
 impl Sending {
     /// Waits for a client that reads, and not for ever.
     fn push(&mut self, item: Result<proto::ReadResponse, Status>) -> io::Result<()> {
-        let sent = tokio::runtime::Handle::current().block_on(async {
-            tokio::time::timeout(SILENCE_MAX, self.sender.send(item)).await
-        });
+        let sent = tokio::runtime::Handle::current()
+            .block_on(async { tokio::time::timeout(SILENCE_MAX, self.sender.send(item)).await });
         match sent {
             Ok(Ok(())) => Ok(()),
             _ => Err(io::ErrorKind::BrokenPipe.into()),

@@ -130,8 +130,8 @@ impl Cas {
         };
         DirBuilder::new().mode(PRIVATE_MODE).recursive(true).create(folder).map_err(named)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let lock = rustix::fs::open(folder, flags, Mode::empty())
-            .map_err(|error| named(error.into()))?;
+        let lock =
+            rustix::fs::open(folder, flags, Mode::empty()).map_err(|error| named(error.into()))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             named(io::Error::new(io::ErrorKind::ResourceBusy, "another worker uses it"))
         })?;
@@ -220,9 +220,9 @@ impl Cas {
     /// The result of an action, where it is there and whole.
     pub fn result(&self, action: &BlobName) -> Option<Vec<u8>> {
         let key = (Kind::Result, *action);
-        let mut file = self.open_file(&key)?;
+        let file = self.open_file(&key)?;
         let mut bytes = Vec::new();
-        let read = file.by_ref().take(BLOB_BYTES_MAX).read_to_end(&mut bytes);
+        let read = file.take(BLOB_BYTES_MAX).read_to_end(&mut bytes);
         let (sum, result) = bytes.split_at_checked(RESULT_SUM_BYTES).unwrap_or_default();
         if read.is_err() || *blake3::hash(result).as_bytes() != *sum {
             self.forget(&key);
@@ -365,7 +365,11 @@ fn found(folder: &Path) -> io::Result<Vec<(Key, u64, SystemTime)>> {
 fn name_of_file(function: Function, name: &[u8]) -> Option<BlobName> {
     let text = std::str::from_utf8(name).ok()?;
     let (digits, bytes) = text.split_once('-')?;
-    Some(BlobName { function, hash: hash_of_digits(digits.as_bytes())?, bytes: bytes.parse().ok()? })
+    Some(BlobName {
+        function,
+        hash: hash_of_digits(digits.as_bytes())?,
+        bytes: bytes.parse().ok()?,
+    })
 }
 
 /// A blob on its way. Where it is dropped before it is kept, nothing of it is left.

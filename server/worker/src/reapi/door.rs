@@ -1,14 +1,14 @@
 //! From an accepted connection to the server that speaks HTTP/2 on it.
 
-use crate::crowd::Place;
-use crate::serve::Worker;
 use super::Reapi;
 use super::routing::Methods;
+use crate::crowd::Place;
+use crate::serve::Worker;
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

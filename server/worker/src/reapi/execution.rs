@@ -1,13 +1,13 @@
 //! Actions on their way: equal ones run once, whoever asks, and go on while anybody waits.
 
+use super::action::{self, Action, Failure};
+use super::results;
+use super::{Counts, Reapi};
 use crate::caller::Caller;
 use crate::child::Watch;
 use crate::metrics::Outcome;
 use crate::serve::Worker;
 use crate::slots::NoSlot;
-use super::action::{self, Action, Failure};
-use super::results;
-use super::{Counts, Reapi};
 use prost::Message;
 use prost::bytes::Bytes;
 use remote::reapi::digest::BlobName;
@@ -296,8 +296,7 @@ fn follow(reapi: Arc<Reapi>, watcher: Watcher, inline: Inline) -> News {
         loop {
             let now = progress.borrow_and_update().clone();
             let done = matches!(now, Progress::Done(_));
-            let message =
-                tokio::task::block_in_place(|| watcher.0.message(&now, &inline, &reapi));
+            let message = tokio::task::block_in_place(|| watcher.0.message(&now, &inline, &reapi));
             if sender.send(Ok(message)).await.is_err() || done {
                 return;
             }

@@ -93,7 +93,11 @@ impl Keys {
     }
 
     /// Whether a request may be answered; `authorization` is its header. The error is for the client.
-    pub fn admit(&self, arrival: Arrival, authorization: Option<&[u8]>) -> Result<(), &'static str> {
+    pub fn admit(
+        &self,
+        arrival: Arrival,
+        authorization: Option<&[u8]>,
+    ) -> Result<(), &'static str> {
         let near = arrival.address.to_canonical().is_loopback();
         if !self.insecure && !near {
             if self.tls.is_none() {

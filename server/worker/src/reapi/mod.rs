@@ -22,11 +22,12 @@ mod keys;
 mod own_files;
 
 pub use action::Workshop;
-pub use cas::{Cas, Load};
+pub use cas::Cas;
 pub use copies::{COPIES_BYTES_MAX, Copies};
-pub use door::{Door, Opened};
+pub use door::Door;
 pub use keys::{KeyFiles, Keys};
 
+use crate::metrics::Sample;
 use crate::serve::Worker;
 use execution::Operations;
 use own_files::OwnFiles;
@@ -93,6 +94,38 @@ impl Reapi {
             large_messages: Arc::new(Semaphore::new(LARGE_MESSAGES_MAX)),
             own: Mutex::default(),
         }
+    }
+
+    /// What is to be seen from outside.
+    pub fn samples(&self) -> Vec<Sample> {
+        let load = self.workshop.cas.load();
+        let counts = &self.counts;
+        let sample = |name, kind, help, value| Sample { name, kind, help, value };
+        let counter = |name, help, counter: &AtomicU64| {
+            sample(name, "counter", help, counter.load(Ordering::Relaxed))
+        };
+        vec![
+            counter("actions_run_total", "Actions of REAPI that were run.", &counts.run),
+            counter("actions_cached_total", "Actions whose result was there.", &counts.cached),
+            counter("actions_joined_total", "Actions that joined an equal one.", &counts.joined),
+            counter("actions_failed_total", "Actions without a result.", &counts.failed),
+            counter("reapi_denied_total", "Requests without a right key.", &counts.denied),
+            sample(
+                "cas_evicted_total",
+                "counter",
+                "Blobs and results that made room.",
+                load.evicted,
+            ),
+            sample("cas_bytes", "gauge", "Blobs and results on disk.", load.bytes),
+            sample("cas_max_bytes", "gauge", "What they may take.", load.bytes_max),
+            sample("cas_files", "gauge", "Their number.", load.files as u64),
+            sample(
+                "actions_in_flight",
+                "gauge",
+                "Actions that run or wait for a slot.",
+                self.operations.count() as u64,
+            ),
+        ]
     }
 
     /// The files of the worker's own compilers, as they are now. The first question takes some seconds; who

@@ -145,9 +145,8 @@ impl Collection<'_> {
         let stat = rustix::fs::fstat(&found).map_err(io::Error::from)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
-                let file = File::from(
-                    open(OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::from)?,
-                );
+                let file =
+                    File::from(open(OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::from)?);
                 let name = self.store(file)?;
                 result.output_files.push(proto::OutputFile {
                     path: path.to_owned(),
@@ -177,7 +176,8 @@ impl Collection<'_> {
 
     fn store(&mut self, mut file: File) -> Result<BlobName, Failure> {
         let bytes = file.metadata()?.len();
-        self.left = self.left.checked_sub(bytes).ok_or_else(|| too_much("its outputs are too large"))?;
+        self.left =
+            self.left.checked_sub(bytes).ok_or_else(|| too_much("its outputs are too large"))?;
         let function = self.outputs.function;
         let mut incoming = self.outputs.cas.begin(bytes)?;
         let mut hasher = function.hasher();
@@ -265,7 +265,11 @@ impl Collection<'_> {
                 }
                 FileType::Symlink => {
                     let target = link_target(&open(OFlags::PATH)?)?;
-                    directory.symlinks.push(proto::SymlinkNode { name, target, node_properties: None });
+                    directory.symlinks.push(proto::SymlinkNode {
+                        name,
+                        target,
+                        node_properties: None,
+                    });
                 }
                 FileType::Directory => {
                     let below = open(OFlags::RDONLY | OFlags::DIRECTORY)?;

@@ -199,10 +199,12 @@ mod tests {
     #[test]
     fn drivers_are_told_by_their_names() {
         let is_driver = |name: &str| is_driver_name(OsStr::new(name));
-        for name in ["gcc", "g++-12", "clang++", "clang-19", "x86_64-linux-gnu-gcc-12", "cc", "c++"] {
+        for name in ["gcc", "g++-12", "clang++", "clang-19", "x86_64-linux-gnu-gcc-12", "cc", "c++"]
+        {
             assert!(is_driver(name), "{name}");
         }
-        for name in ["gcc-ar-12", "clang-format", "bcc2", "distcc", "gccgo", "cpp", "c99-gcc", "as"] {
+        for name in ["gcc-ar-12", "clang-format", "bcc2", "distcc", "gccgo", "cpp", "c99-gcc", "as"]
+        {
             // The last but one is a script of Debian's, and a driver.
             assert_eq!(is_driver(name), name == "c99-gcc", "{name}");
         }

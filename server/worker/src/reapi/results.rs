@@ -48,14 +48,20 @@ impl Inline {
             left = left.checked_sub(usize::try_from(name.bytes).ok()?)?;
             cas.get(&name)
         };
-        if self.stdout && let Some(text) = take(&result.stdout_digest) {
+        if self.stdout
+            && let Some(text) = take(&result.stdout_digest)
+        {
             result.stdout_raw = text;
         }
-        if self.stderr && let Some(text) = take(&result.stderr_digest) {
+        if self.stderr
+            && let Some(text) = take(&result.stderr_digest)
+        {
             result.stderr_raw = text;
         }
         for file in &mut result.output_files {
-            if self.files.contains(&file.path) && let Some(content) = take(&file.digest) {
+            if self.files.contains(&file.path)
+                && let Some(content) = take(&file.digest)
+            {
                 file.contents = content;
             }
         }

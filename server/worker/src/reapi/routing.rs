@@ -1,12 +1,14 @@
 //! From a method's path to the function that answers it.
 
-use super::keys::Arrival;
-use crate::serve::Worker;
-use super::{Counts, MESSAGE_BYTES_MAX, Reapi, blobs, byte_stream, capabilities, execution, results};
 use super::door::Caller;
+use super::keys::Arrival;
+use super::{
+    Counts, MESSAGE_BYTES_MAX, Reapi, blobs, byte_stream, capabilities, execution, results,
+};
+use crate::serve::Worker;
 use prost::Message;
-use remote::reapi::{Codec, proto};
 use proto::path;
+use remote::reapi::{Codec, proto};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -102,7 +104,8 @@ impl Methods {
         let address = caller.address();
         match path {
             path::GET_CAPABILITIES => {
-                let answer = move |_: proto::GetCapabilitiesRequest| Ok(capabilities::capabilities(&reapi));
+                let answer =
+                    move |_: proto::GetCapabilitiesRequest| Ok(capabilities::capabilities(&reapi));
                 unary(request, SMALL_BYTES_MAX, answer).await
             }
             path::GET_ACTION_RESULT => {
@@ -120,9 +123,7 @@ impl Methods {
             path::WAIT_EXECUTION => {
                 streaming(request, move |asked| execution::wait(&reapi, &asked)).await
             }
-            path::READ => {
-                streaming(request, move |asked| byte_stream::read(&reapi, &asked)).await
-            }
+            path::READ => streaming(request, move |asked| byte_stream::read(&reapi, &asked)).await,
             _ => {
                 let room = self.room().await;
                 let response = self.answer_large(path, request).await;
@@ -132,17 +133,12 @@ impl Methods {
         }
     }
 
-    async fn answer_large(
-        &self,
-        path: &str,
-        request: http::Request<Body>,
-    ) -> http::Response<Body> {
+    async fn answer_large(&self, path: &str, request: http::Request<Body>) -> http::Response<Body> {
         let (worker, reapi) = (Arc::clone(&self.worker), Arc::clone(&self.reapi));
         match path {
             path::FIND_MISSING_BLOBS => {
-                let answer = move |asked| {
-                    blobs::find_missing(&reapi, &reapi.own_files(&worker), asked)
-                };
+                let answer =
+                    move |asked| blobs::find_missing(&reapi, &reapi.own_files(&worker), asked);
                 unary(request, MESSAGE_BYTES_MAX, answer).await
             }
             path::BATCH_UPDATE_BLOBS => {

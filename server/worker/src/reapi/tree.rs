@@ -79,7 +79,8 @@ pub fn plan(
     root: BlobName,
     fetch: &mut dyn FnMut(&BlobName) -> Option<Bytes>,
 ) -> Result<Plan, BadTree> {
-    let mut walk = Walk { function, fetch, plan: Plan::default(), bytes: 0, nodes: 0, text_bytes: 0 };
+    let mut walk =
+        Walk { function, fetch, plan: Plan::default(), bytes: 0, nodes: 0, text_bytes: 0 };
     // Not by recursion: the depth is the client's.
     let mut ahead = vec![(String::new(), root, 0)];
     while let Some((path, name, depth)) = ahead.pop() {
@@ -215,9 +216,8 @@ fn changed(
         true => SystemTime::UNIX_EPOCH.checked_add(seconds),
         false => SystemTime::UNIX_EPOCH.checked_sub(seconds),
     };
-    let changed = whole
-        .filter(|_| nanos < Duration::from_secs(1))
-        .and_then(|whole| whole.checked_add(nanos));
+    let changed =
+        whole.filter(|_| nanos < Duration::from_secs(1)).and_then(|whole| whole.checked_add(nanos));
     match changed {
         Some(changed) => Ok(Some(changed)),
         None => Err(malformed(path, "has no good time")),
@@ -270,7 +270,11 @@ mod tests {
     }
 
     fn link(name: &str, target: &str) -> proto::SymlinkNode {
-        proto::SymlinkNode { name: name.to_owned(), target: target.to_owned(), ..Default::default() }
+        proto::SymlinkNode {
+            name: name.to_owned(),
+            target: target.to_owned(),
+            ..Default::default()
+        }
     }
 
     fn with_files(files: Vec<proto::FileNode>) -> proto::Directory {
@@ -357,7 +361,10 @@ mod tests {
         assert!(matches!(blobs.plan(wide), Err(BadTree::TooMuch(_))));
         let huge = blobs.plan_of(with_files(vec![file("a", i64::MAX), file("b", i64::MAX)]));
         assert!(matches!(huge, Err(BadTree::TooMuch(_))));
-        assert!(matches!(blobs.plan_of(with_files(vec![file("a", -1)])), Err(BadTree::Malformed(_))));
+        assert!(matches!(
+            blobs.plan_of(with_files(vec![file("a", -1)])),
+            Err(BadTree::Malformed(_))
+        ));
         let large = BlobName { bytes: DIRECTORY_BYTES_MAX + 1, ..wide };
         assert!(matches!(blobs.plan(large), Err(BadTree::TooMuch(_))));
     }

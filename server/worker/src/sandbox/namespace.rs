@@ -94,7 +94,8 @@ impl Way {
         // SAFETY: what happens in the child is system calls on prepared data, and then its end.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let number = plan.enter().map_or_else(|error| error.raw_os_error().unwrap_or(1), |()| 0);
+            let number =
+                plan.enter().map_or_else(|error| error.raw_os_error().unwrap_or(1), |()| 0);
             let bytes = number.to_le_bytes();
             // SAFETY: the pipe is open, unless all descriptors were closed, and the bytes are there.
             unsafe {

@@ -80,11 +80,12 @@ fn files_of_others_are_not() {
 
 #[test]
 fn calls_that_no_compiler_needs_are_refused() {
-    let filter = seccomp::Filter::new();
+    let filter = seccomp::Filter::new(&[]);
     if filter.is_err() {
         return;
     }
-    let sandbox = Sandbox { landlock: Err(String::new()), seccomp: filter.map(Arc::new) };
+    let seccomp = filter.map(Arc::new);
+    let sandbox = Sandbox { landlock: Err(String::new()), seccomp, seccomp_in_room: None };
     let confinement = sandbox.confine(Path::new("/"), &[]).unwrap();
     let entrance = confinement.entrance();
     // A thread that is confined stays so; it ends with the test.
@@ -126,4 +127,102 @@ fn it_says_what_is_in_force() {
         let text = Sandbox::probe().to_string();
         assert!(text.starts_with(&format!("landlock: on (ABI {version}); seccomp: ")), "{text}");
     }
+}
+
+/// Runs a program of this machine in a root of its own, which holds a shell and what it needs.
+fn enclosed(scratch: &Path, script: &str, all_may_run: bool) -> Option<(End, String)> {
+    let way = match Way::find(&scratch.join("probe")) {
+        Ok(way) => way,
+        Err(why) => {
+            println!("skipped: {why}");
+            return None;
+        }
+    };
+    let root = scratch.join("root");
+    for folder in Room::OWN_FOLDERS.into_iter().chain(["bin", "work"]) {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    make_devices(&root).unwrap();
+    let mut programs = Vec::new();
+    let linked = std::process::Command::new("ldd").arg("/bin/sh").output().unwrap().stdout;
+    let linked = String::from_utf8(linked).unwrap();
+    let libraries = linked.split_whitespace().filter(|word| word.starts_with('/'));
+    for path in libraries.map(Path::new).chain([Path::new("/bin/sh")]) {
+        let to = path.strip_prefix("/").unwrap();
+        std::fs::create_dir_all(root.join(to).parent().unwrap()).unwrap();
+        std::fs::copy(path, root.join(to)).unwrap();
+        programs.push((path, to));
+    }
+    std::fs::copy("/bin/true", root.join("work/sent")).unwrap();
+    let working_directory = Path::new("/work");
+    let room = Room { root: &root, working_directory, programs, all_may_run };
+    let confinement = Sandbox::probe().enclose(way, &room).unwrap();
+    let program = Program {
+        path: Path::new("/bin/sh"),
+        arguments: vec!["-c".into(), script.into()],
+        environment: Vec::new(),
+        folder: Path::new("/"),
+        nice: 0,
+        limits: Limits {
+            cpu: LONG,
+            file_bytes: 1 << 20,
+            stream_bytes: 1 << 20,
+            memory_bytes: None,
+        },
+        confinement: Some(&confinement),
+    };
+    let ending = event().unwrap();
+    let deadline = Instant::now() + LONG;
+    let ran = child::run(&program, &mut Watch { caller: None, ending: ending.as_fd(), deadline });
+    let ran = ran.unwrap();
+    let text = [ran.stdout, ran.stderr].concat();
+    Some((ran.end, String::from_utf8_lossy(&text).into_owned()))
+}
+
+#[test]
+fn a_root_of_its_own_holds_nothing_else() {
+    let scratch = tempfile::tempdir().unwrap();
+    let script =
+        "pwd; echo /*; echo x >made; read line </dev/null; echo $$; echo /proc/[0-9]*; exit 7";
+    let Some((end, text)) = enclosed(scratch.path(), script, false) else { return };
+    assert_eq!(end, End::Exited(7 << 8), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "/work");
+    let allowed = ["/bin", "/dev", "/lib", "/lib64", "/proc", "/tmp", "/work"];
+    assert!(lines[1].split(' ').all(|name| allowed.contains(&name)), "{text}");
+    // Its process numbers are its own: the first reaps, the second is the shell.
+    assert_eq!(lines[2], "2");
+    assert!(["/proc/1 /proc/2", "/proc/[0-9]*"].contains(&lines[3]), "{text}");
+    assert_eq!(std::fs::read(scratch.path().join("root/work/made")).unwrap(), b"x\n");
+}
+
+#[test]
+fn what_was_sent_runs_only_where_that_is_allowed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some((end, text)) = enclosed(scratch.path(), "./sent", false) else { return };
+    assert_eq!(end, End::Exited(126 << 8), "{text}");
+    let loader = "for l in /lib64/ld-* /lib/ld-*; do [ -e $l ] && exec $l ./sent; done; exit 9";
+    let (end, text) = enclosed(scratch.path(), loader, false).unwrap();
+    assert_eq!(end, End::Exited(127 << 8), "{text}");
+    let (end, text) = enclosed(scratch.path(), "./sent && echo ran", true).unwrap();
+    assert_eq!((end, text.as_str()), (End::Exited(0), "ran\n"));
+}
+
+#[test]
+fn a_signal_in_a_root_of_its_own_is_a_status() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some((end, _)) = enclosed(scratch.path(), "kill -SEGV $$", false) else { return };
+    assert_eq!(end, End::Exited((128 + libc::SIGSEGV) << 8));
+    // What is left behind ends with it.
+    let (end, text) = enclosed(scratch.path(), "(while :; do :; done) & exit 3", false).unwrap();
+    assert_eq!(end, End::Exited(3 << 8), "{text}");
+    // No rights are left, as root neither.
+    let (_, text) = enclosed(
+        scratch.path(),
+        "while read k v; do case $k in Cap[PEB]*) echo $v; esac; done </proc/self/status",
+        false,
+    )
+    .unwrap();
+    let rights: Vec<&str> = text.lines().collect();
+    assert!(rights.iter().take(2).all(|rights| rights.trim_matches('0').is_empty()), "{text}");
 }
