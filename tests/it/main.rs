@@ -49,4 +49,5 @@ mod verify;
 mod worker;
 mod worker_attacks;
 mod worker_life;
+mod worker_reapi;
 mod wrapped;

@@ -12,6 +12,7 @@ mod noting;
 mod processes;
 mod program;
 mod project;
+mod reapi;
 mod run;
 mod skip;
 mod stats;
@@ -32,6 +33,7 @@ pub use processes::{
 };
 pub use program::{copy_program, set_modified, write_program};
 pub use project::Project;
+pub use reapi::{InputTree, Reapi, Upload};
 pub use run::{LIMIT_BUILD, LIMIT_CALL, Outcome, Running, run, start};
 pub use skip::{compilers, have, skip};
 pub use stats::Stats;

@@ -234,7 +234,12 @@ impl Worker {
         };
         let shared = below(&self.scratch.path().join("tmp"));
         let workers = shared.iter().flat_map(|folder| below(folder));
-        workers.flat_map(|folder| below(&folder)).collect()
+        let folders = workers.flat_map(|folder| below(&folder));
+        let is_job = |folder: &PathBuf| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            name.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        folders.filter(is_job).collect()
     }
 
     /// Lets the compiles that wait go on.
