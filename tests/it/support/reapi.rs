@@ -349,7 +349,16 @@ impl InputTree {
     #[track_caller]
     pub fn take_compiler(&mut self, driver: &str) {
         self.take_program(format!("/usr/bin/{driver}"));
+        // By this they know which quotes there are.
+        self.take("/usr/lib/locale/C.utf8/LC_CTYPE");
+        self.take("/usr/include/stdc-predef.h");
         if driver.starts_with("clang") {
+            // By this clang finds the headers of gcc.
+            let asked = std::process::Command::new("/usr/bin/gcc")
+                .arg("-print-file-name=crtbegin.o")
+                .output()
+                .unwrap();
+            self.take(String::from_utf8(asked.stdout).unwrap().trim());
             return;
         }
         for program in ["cc1", "cc1plus", "as"] {

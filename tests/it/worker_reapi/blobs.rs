@@ -22,7 +22,7 @@ fn pieces(resource: &str, content: &[u8], piece_bytes: usize) -> Vec<proto::Writ
 
 fn noise(bytes: usize) -> Vec<u8> {
     let mut random = Random::announced("blobs");
-    (0..bytes / 8).flat_map(|_| random.below(u32::MAX as usize).to_le_bytes()).collect()
+    (0..bytes / 8).flat_map(|_| random.below(u64::MAX).to_le_bytes()).collect()
 }
 
 #[test]

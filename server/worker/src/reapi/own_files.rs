@@ -168,6 +168,10 @@ fn files_of(toolchain: &Toolchain, driver: &Path) -> BTreeSet<PathBuf> {
         let mut caller = Caller::new(ours.as_fd(), [127, 0, 0, 1].into(), false);
         let words = words.iter().map(OsString::from).collect();
         let Ok(compiler) = toolchain.identify(driver, words, &mut caller) else { continue };
+        // A shell is what runs a script: with it, clients could run whatever they like.
+        if compiler.wraps {
+            continue;
+        }
         for (path, _) in &compiler.files {
             files.extend(path.canonicalize());
         }

@@ -46,7 +46,7 @@ pub struct Plan {
     working_directory: CString,
     user_map: Vec<u8>,
     group_map: Vec<u8>,
-    /// From where to where; relative to the root.
+    /// From where to where.
     mounts: Vec<(CString, CString)>,
     all_may_run: bool,
 }
@@ -139,11 +139,11 @@ impl Plan {
             let name = Path::new(std::ffi::OsStr::from_bytes(device.to_bytes()));
             let from = Path::new("/dev").join(name);
             if from.exists() {
-                mounts.push((text(&from)?, text(&Path::new("dev").join(name))?));
+                mounts.push((text(&from)?, text(&room.root.join("dev").join(name))?));
             }
         }
         for (from, to) in &room.programs {
-            mounts.push((text(from)?, text(to)?));
+            mounts.push((text(from)?, text(&room.root.join(to))?));
         }
         Ok(Plan {
             way,
@@ -209,13 +209,15 @@ impl Plan {
         unsafe {
             let private = libc::MS_REC | libc::MS_PRIVATE;
             check(libc::mount(null(), c"/".as_ptr(), null(), private, null()))?;
-            check(libc::mount(root, root, null(), libc::MS_BIND, null()))?;
-            let again = libc::MS_REMOUNT | libc::MS_BIND | plain | no_programs;
-            check(libc::mount(null(), root, null(), again, null()))?;
-            check(libc::chdir(root))?;
+            // Before the root: what is mounted now keeps the right to be run.
             for (from, to) in &self.mounts {
                 check(libc::mount(from.as_ptr(), to.as_ptr(), null(), libc::MS_BIND, null()))?;
             }
+            let all = libc::MS_BIND | libc::MS_REC;
+            check(libc::mount(root, root, null(), all, null()))?;
+            let again = libc::MS_REMOUNT | libc::MS_BIND | plain | no_programs;
+            check(libc::mount(null(), root, null(), again, null()))?;
+            check(libc::chdir(root))?;
             if self.way.proc {
                 let proc = c"proc".as_ptr();
                 check(libc::mount(proc, proc, proc, plain | libc::MS_NOEXEC, null()))?;
