@@ -52,7 +52,7 @@ pub struct Wanted<'a> {
     pub others: &'a [PathBuf],
     /// The same, where some source can show the time.
     pub clock: &'a [PathBuf],
-    /// Files that a preprocessor run has named, which explain computed includes.
+    /// All files that a preprocessor run has read: then only they are followed, and no macro is for an include.
     pub listed: Option<&'a [PathBuf]>,
     /// What the walk may take.
     pub bounds: Bounds,
@@ -145,6 +145,6 @@ pub enum Unprovable {
 impl Unprovable {
     /// Whether a preprocessor run can tell what the text does not.
     pub fn is_told_by_preprocessor(&self) -> bool {
-        matches!(self, Unprovable::ComputedInclude(_))
+        matches!(self, Unprovable::ComputedInclude(_) | Unprovable::HasInclude(_))
     }
 }

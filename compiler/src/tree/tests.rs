@@ -390,6 +390,13 @@ fn what_cannot_be_told_makes_no_tree() {
         let told = case("c.cc").tree().err().map(|why| why.is_told_by_preprocessor());
         assert_eq!(told, Some(true));
         assert!(case("c.cc").tree_of(Some(&[])).is_ok());
+        // What is not compiled hides nothing.
+        write(&root, "e.h", "#if __has_include(__FILE__)\n#endif\n");
+        write(&root, "e.cc", "#ifdef NEVER\n#include \"e.h\"\n#endif\n");
+        assert!(matches!(case("e.cc").tree(), Err(Unprovable::HasInclude(_))));
+        assert!(case("e.cc").tree_of(Some(&[PathBuf::from("e.cc")])).is_ok());
+        let read = [PathBuf::from("e.cc"), PathBuf::from("e.h")];
+        assert!(matches!(case("e.cc").tree_of(Some(&read)), Err(Unprovable::HasInclude(_))));
         write(&root, "d.cc", "#if __has_include(__FILE__)\n#endif\n");
         assert!(matches!(case("d.cc").tree(), Err(Unprovable::HasInclude(_))));
     }

@@ -30,8 +30,8 @@ const ROUNDS_MAX: u32 = 16;
 pub fn input_tree(wanted: &Wanted) -> Result<InputTree, Unprovable> {
     let mut walk = Walk::new(wanted)?;
     walk.search_path()?;
-    walk.main_source()?;
     walk.listed()?;
+    walk.main_source()?;
     walk.walk_all()?;
     walk.follow_macros()?;
     let needs = walk.needs()?;
@@ -73,6 +73,8 @@ struct Walk<'a> {
     quote_count: usize,
     reached: HashSet<Reached>,
     to_walk: Vec<Reached>,
+    /// The files that a preprocessor run has read: the directives of others are not compiled.
+    read: Option<HashSet<File>>,
     /// The files whose directives count, in the order in which they were found.
     files: Vec<File>,
     is_known: HashSet<File>,
@@ -96,6 +98,7 @@ impl<'a> Walk<'a> {
             quote_count: 0,
             reached: HashSet::new(),
             to_walk: Vec::new(),
+            read: None,
             files: Vec::new(),
             is_known: HashSet::new(),
             sought: HashMap::new(),
@@ -153,10 +156,18 @@ impl<'a> Walk<'a> {
 
     /// What a preprocessor run has read.
     fn listed(&mut self) -> Result<(), Unprovable> {
-        for path in self.wanted.listed.into_iter().flatten() {
-            if self.reach(self.cwd, path.as_os_str().as_bytes(), true)?.is_none() {
-                return Err(Unprovable::Unreadable(path.clone()));
-            }
+        let Some(listed) = self.wanted.listed else { return Ok(()) };
+        let mut read = HashSet::new();
+        for path in listed.iter().map(PathBuf::as_path).chain([self.wanted.source]) {
+            match self.disk.resolve(self.cwd, path.as_os_str().as_bytes(), false)? {
+                Leads::File(file) => read.insert(file),
+                Leads::Null => continue,
+                _ => return Err(Unprovable::Unreadable(path.to_owned())),
+            };
+        }
+        self.read = Some(read);
+        for path in listed {
+            self.reach(self.cwd, path.as_os_str().as_bytes(), true)?;
         }
         Ok(())
     }
@@ -274,7 +285,8 @@ impl<'a> Walk<'a> {
                 self.disk.resolve(base, above, true)?;
                 self.disk.resolve(folder, last, true)?;
                 let reached = Reached { file, folder, first };
-                if self.reached.insert(reached) {
+                let is_read = self.read.as_ref().is_none_or(|read| read.contains(&file));
+                if is_read && self.reached.insert(reached) {
                     self.to_walk.push(reached);
                 }
                 Ok(Some(()))

@@ -6,7 +6,7 @@ use crate::make::elsewhere::{Doubt, Elsewhere, Instead};
 use crate::make::runtime::wait;
 use crate::make::sendable::StaysHere;
 use crate::make::start::Start;
-use crate::make::tree::{self, Prepared};
+use crate::make::tree::{self, Output, Prepared};
 use crate::serve::active::Stage;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::Stop;
@@ -15,6 +15,7 @@ use crate::{Cache, Daemon};
 use cache::entry::{Entry, Part};
 use cache::facts::Maker;
 use compiler::depfile;
+use compiler::file_memo::Presence;
 use compiler::invocation::{Phase, Way};
 use compiler::object;
 use compiler::outcome::Counter;
@@ -24,7 +25,7 @@ use config::host_list::{Endpoint, Host, HostList};
 use identify::wire_identity;
 use remote::reapi::client::{Credentials, Done, Trouble};
 use remote::reapi::engines::{Lease, Turn, Wish};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use talk::launcher_protocol::PRINTED_BYTES_MAX;
@@ -131,6 +132,15 @@ fn here<'d>(doubt: Option<Doubt>) -> Sent<'d> {
     Sent::Settled(Box::new(Elsewhere::Here(Instead::doubting(doubt))))
 }
 
+/// What an action made.
+struct Made {
+    parts: Vec<Part>,
+    /// That the compiler read, where they are listed.
+    files: Option<Vec<PathBuf>>,
+    /// That the assembler read or named.
+    assembler_files: Vec<PathBuf>,
+}
+
 /// A unit that can be sent.
 struct Job<'d, 'j> {
     daemon: &'d Daemon,
@@ -229,7 +239,7 @@ impl<'d> Job<'d, '_> {
             let doubt = Some(Doubt::OfEngine(Arc::clone(&lease.engine), said));
             return Ok(here(doubt));
         }
-        let Some((parts, files)) = self.parts(&done) else {
+        let Some(Made { parts, files, assembler_files }) = self.made(&done) else {
             self.daemon.memory.note_failed_as_files(self.unit);
             self.cache.counts.add(Counter::RemoteFailed);
             tracing::info!("compiled again here: an output is missing, or what is printed differs");
@@ -253,24 +263,24 @@ impl<'d> Job<'d, '_> {
             start: self.start,
             search: self.search,
             files,
-            assembler_files: Vec::new(),
+            assembler_files,
         }))))
     }
 
-    /// The outputs, and the files that were read where they are listed. `None` where something is missing, or
-    /// would be printed in another way here.
-    fn parts(&self, done: &Done) -> Option<(Vec<Part>, Option<Vec<PathBuf>>)> {
+    /// What the action made. `None` where something is missing, or would be printed or read in another way here.
+    fn made(&self, done: &Done) -> Option<Made> {
         let unit = self.unit;
         let printed = done.stdout.len() + done.stderr.len();
         if printed > PRINTED_BYTES_MAX || printed > 0 && !self.prints_the_same() {
             return None;
         }
-        let (mut parts, mut rule) = (Vec::new(), None);
-        for (path, kind) in self.prepared.outputs() {
+        let (mut parts, mut rule, mut assembler_files) = (Vec::new(), None, Vec::new());
+        for (path, output) in self.prepared.outputs() {
             let bytes = done.outputs.get(path)?;
-            match kind {
-                None => rule = Some(bytes.to_vec()),
-                Some(PartKind::Depfile) => {
+            match output {
+                Output::Files => rule = Some(bytes.to_vec()),
+                Output::Assembled => assembler_files = depfile::inputs(bytes)?,
+                Output::Part(PartKind::Depfile) => {
                     let stored = unit.own_rule(bytes, Way::ToStore)?;
                     let depfile = unit.invocation.depfile.as_ref();
                     if depfile.is_some_and(|depfile| depfile.system_headers) {
@@ -278,7 +288,7 @@ impl<'d> Job<'d, '_> {
                     }
                     parts.push(Part { kind: PartKind::Depfile, bytes: stored });
                 }
-                Some(kind) => parts.push(Part { kind: *kind, bytes: bytes.to_vec() }),
+                Output::Part(kind) => parts.push(Part { kind: *kind, bytes: bytes.to_vec() }),
             }
         }
         let phase = unit.invocation.phase;
@@ -300,7 +310,28 @@ impl<'d> Job<'d, '_> {
         if let Some(files) = &mut files {
             files.retain(|path| *path != unit.invocation.source);
         }
-        Some((parts, files))
+        let known = |path: &PathBuf| {
+            *path == unit.invocation.source
+                || files.as_ref().is_some_and(|files| files.contains(path))
+        };
+        let is_same = |path: &PathBuf| match unit.here.presence(path) {
+            // The assembler's own input, or a mere name.
+            Presence::Absent => true,
+            _ => known(path) && self.is_found_first(path),
+        };
+        let same = assembler_files.iter().all(is_same);
+        same.then_some(Made { parts, files, assembler_files })
+    }
+
+    /// Whether the assembler here would find no other file under a name that led it to this one.
+    fn is_found_first(&self, path: &Path) -> bool {
+        let folders = self.unit.invocation.assembler_folders();
+        folders.iter().enumerate().all(|(index, folder)| {
+            let Ok(name) = path.strip_prefix(folder) else { return true };
+            let earlier = folders[..index].iter().map(|earlier| earlier.join(name));
+            let mut earlier = earlier.chain([name.to_owned()]);
+            earlier.all(|earlier| self.unit.here.presence(&earlier) == Presence::Absent)
+        })
     }
 
     /// Whether diagnostics look as they would here: no terminal, no translation, and all that is quoted is in

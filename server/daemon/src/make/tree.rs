@@ -5,12 +5,12 @@ use crate::make::sendable::StaysHere;
 use crate::remember::macros;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::Stop;
-use crate::understand::unit::{LOOK_VARIABLES, Unit};
+use crate::understand::unit::{ASSEMBLER_READS, LOOK_VARIABLES, Unit};
 use crate::{Cache, Daemon, lock};
 use compiler::depfile;
 use compiler::environment::VARIABLES;
 use compiler::hasher::Digest;
-use compiler::invocation::{Family, Role};
+use compiler::invocation::{Family, Phase, Role};
 use compiler::part::PartKind;
 use compiler::search::{Bounds, SearchPath};
 use compiler::tree::{FileNode, InputTree, Node, Unprovable, Wanted, input_tree, surroundings};
@@ -32,6 +32,9 @@ use talk::launcher_protocol::{Run, descriptor_mark};
 
 /// Where an action lists the files that it read, for a call that asks for no list.
 pub const LISTING: &str = ".rcache-files.d";
+
+/// Where the assembler lists what it read, where a source could make it read something.
+pub const ASSEMBLER_LISTING: &str = ".rcache-assembled.d";
 
 /// Contents whose names are remembered, at some 100 bytes each; then they are read again.
 const NAMES_MAX: usize = 100_000;
@@ -71,6 +74,17 @@ const OBJCOPY: &str = "objcopy";
 #[derive(Default)]
 pub struct Names(Mutex<HashMap<(Function, Digest), BlobName>>);
 
+/// What an action writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Output {
+    /// An output of the call.
+    Part(PartKind),
+    /// The list of the files that the compiler read.
+    Files,
+    /// The list of the files that the assembler read.
+    Assembled,
+}
+
 /// A unit as it could be sent.
 pub struct Prepared {
     tree: InputTree,
@@ -78,7 +92,7 @@ pub struct Prepared {
     variables: Vec<proto::EnvironmentVariable>,
     working_directory: String,
     /// Relative to the working directory, sorted; of what each is.
-    outputs: Vec<(String, Option<PartKind>)>,
+    outputs: Vec<(String, Output)>,
     /// Files that are the compiler's own.
     programs: HashSet<Digest>,
     clang: bool,
@@ -123,7 +137,14 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     let reads = all.into_iter().any(|scan| {
         scan.assembler.could_read() || invocation.language.is_assembly() && scan.assembler_source
     });
-    if reads { stay(".incbin or .include") } else { None }
+    if reads && !assembler_tells(unit) { stay(ASSEMBLER_READS) } else { None }
+}
+
+/// Whether the assembler can be asked which files it reads.
+fn assembler_tells(unit: &Unit) -> bool {
+    unit.compiler.banner.family == Family::Gcc
+        && unit.invocation.phase == Phase::Object
+        && !unit.invocation.records_command_line
 }
 
 /// Makes the tree; the compiler runs for it only where an include is computed.
@@ -231,15 +252,17 @@ fn list_by_preprocessor(
 
 fn prepare(unit: &Unit, tree: InputTree) -> Result<Prepared, StaysHere> {
     let is_assembly = unit.invocation.language.is_assembly();
-    if tree.assembler_reads || is_assembly && tree.assembler_source {
-        return Err(StaysHere(".incbin or .include".to_owned()));
+    let may_read = tree.assembler_reads || is_assembly && tree.assembler_source;
+    if may_read && !assembler_tells(unit) {
+        return Err(StaysHere(ASSEMBLER_READS.to_owned()));
     }
     let text = |what: &OsStr| {
         what.to_str()
             .map(str::to_owned)
             .ok_or_else(|| StaysHere(format!("{} is not UTF-8", what.to_string_lossy())))
     };
-    let arguments = arguments(unit).iter().map(|word| text(word)).collect::<Result<_, _>>()?;
+    let arguments =
+        arguments(unit, may_read).iter().map(|word| text(word)).collect::<Result<_, _>>()?;
     let mut variables = Vec::new();
     for (name, value) in variables_of(unit) {
         variables.push(proto::EnvironmentVariable { name: text(name)?, value: text(value)? });
@@ -254,10 +277,13 @@ fn prepare(unit: &Unit, tree: InputTree) -> Result<Prepared, StaysHere> {
         let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
         let name = whole.file_name().ok_or_else(gone)?;
         let path = relative(cwd, &folder.ok_or_else(gone)?.join(name));
-        outputs.push((text(path.as_os_str())?, Some(output.kind)));
+        outputs.push((text(path.as_os_str())?, Output::Part(output.kind)));
     }
     if lists_files(unit) {
-        outputs.push((LISTING.to_owned(), None));
+        outputs.push((LISTING.to_owned(), Output::Files));
+    }
+    if may_read {
+        outputs.push((ASSEMBLER_LISTING.to_owned(), Output::Assembled));
     }
     outputs.sort();
     let working_directory = text(cwd.strip_prefix("/").unwrap_or(cwd).as_os_str())?;
@@ -282,10 +308,13 @@ fn lists_files(unit: &Unit) -> bool {
         && invocation.language.is_preprocessed_by_the_compiler()
 }
 
-fn arguments(unit: &Unit) -> Vec<OsString> {
+fn arguments(unit: &Unit, may_read: bool) -> Vec<OsString> {
     let mut words = vec![unit.call.compiler.clone().into_os_string()];
     if lists_files(unit) {
         words.extend(["-MD", "-MF", LISTING].map(OsString::from));
+    }
+    if may_read {
+        words.push(format!("-Wa,--MD,{ASSEMBLER_LISTING}").into());
     }
     if !unit.invocation.native {
         words.extend(unit.invocation.compile_arguments());
@@ -323,8 +352,8 @@ fn relative(folder: &Path, path: &Path) -> PathBuf {
 }
 
 impl Prepared {
-    /// What each output is, by its name in the answer; `None` is the list of files.
-    pub fn outputs(&self) -> &[(String, Option<PartKind>)] {
+    /// What each output is, by its name in the answer.
+    pub fn outputs(&self) -> &[(String, Output)] {
         &self.outputs
     }
 
