@@ -19,6 +19,7 @@ mod doors;
 mod early;
 mod fallback;
 mod faults;
+mod files;
 mod generated;
 mod hosts;
 mod image;

@@ -394,7 +394,8 @@ impl Client {
                 continue;
             }
             let (data, compressor) = packed(read(name, source).await?, abilities.packs_batches);
-            let cost = data.len() + BLOB_OVERHEAD_BYTES;
+            // Servers count the unpacked bytes.
+            let cost = name.bytes as usize + BLOB_OVERHEAD_BYTES;
             if bytes + cost > abilities.batch_bytes {
                 sent += self.update(std::mem::take(&mut batch), name.function).await?;
                 bytes = 0;
