@@ -2,7 +2,8 @@
 
 use crate::support::{Cache, Call, Project, Worker, check, compilers, same_as_compiler, skip};
 
-const HEADER: &str = "#pragma once\n#define LOCAL 4\n#define TWICE(x) ((x) + (x))\nextern int deep;\n";
+const HEADER: &str =
+    "#pragma once\n#define LOCAL 4\n#define TWICE(x) ((x) + (x))\nextern int deep;\n";
 
 const C: &str = "#include <stdio.h>\n#include \"inc/a.h\"\n#include INCLUDED\n\
     int entry(int n)\n{\n    switch (n) {\n    case 1: n++; /* fall through */\n    \
@@ -16,10 +17,16 @@ const CXX: &str = "#include <map>\n#include <string>\n#include <inc/a.h>\n\
 
 /// What means something else, or nothing, in a text whose includes are resolved.
 const LOST: &[(&str, &str)] = &[
-    ("pushed.c", "#define N 1\n#pragma push_macro(\"N\")\n#undef N\n#define N 5\nint a = N;\n\
-                  #pragma pop_macro(\"N\")\nint b = N;\n"),
-    ("pragma.c", "#pragma GCC push_options\n#pragma GCC optimize (\"O3\")\nint f(int n) { return n * 3; }\n\
-                  #pragma GCC pop_options\n#pragma message \"m\" \"n\"\n"),
+    (
+        "pushed.c",
+        "#define N 1\n#pragma push_macro(\"N\")\n#undef N\n#define N 5\nint a = N;\n\
+                  #pragma pop_macro(\"N\")\nint b = N;\n",
+    ),
+    (
+        "pragma.c",
+        "#pragma GCC push_options\n#pragma GCC optimize (\"O3\")\nint f(int n) { return n * 3; }\n\
+                  #pragma GCC pop_options\n#pragma message \"m\" \"n\"\n",
+    ),
     ("indent.c", "int f(int n) {\n  if (n)\n    n++;\n    return n;\n}\n"),
     ("base.c", "const char *base = __BASE_FILE__; int level = __INCLUDE_LEVEL__;\n"),
     ("counter.c", "#if __COUNTER__ == 0\n#endif\nint n = __COUNTER__;\n"),
