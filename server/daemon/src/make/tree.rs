@@ -115,6 +115,9 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     if invocation.native && unit.compiler.banner.family == Family::Clang {
         return stay("code for this machine's processor, whatever that is");
     }
+    if invocation.phase == Phase::Precompiled || !invocation.precompiled.is_empty() {
+        return stay("a precompiled header");
+    }
     if unit.outputs.is_empty() {
         return stay("nothing is written");
     }

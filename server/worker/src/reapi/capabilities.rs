@@ -14,7 +14,7 @@ pub fn capabilities(reapi: &Reapi) -> proto::ServerCapabilities {
         execution_capabilities: Some(proto::ExecutionCapabilities {
             digest_function: Function::ALL[0].proto() as i32,
             exec_enabled: workshop.way.is_ok(),
-            supported_node_properties: Vec::new(),
+            supported_node_properties: vec!["mtime".to_owned()],
             digest_functions: functions,
         }),
         deprecated_api_version: None,
