@@ -162,4 +162,23 @@ mod tests {
         let names: HashSet<_> = Counter::ALL.iter().map(|counter| counter.name()).collect();
         assert_eq!(names.len(), Counter::ALL.len());
     }
+    /// Scripts read these; there may be more.
+    const PROMISED: &str = "\
+        direct_cache_hit preprocessed_cache_hit cache_miss direct_cache_miss \
+        preprocessed_cache_miss called_for_link called_for_preprocessing multiple_source_files \
+        no_input_file unsupported_source_language unsupported_compiler_option \
+        bad_compiler_arguments could_not_use_precompiled_header could_not_use_modules \
+        compile_failed preprocessor_error compiler_check_failed could_not_find_compiler \
+        output_to_stdout bad_output_file missing_cache_file modified_input_file bad_input_file \
+        internal_error disabled recache unsupported_environment_variable \
+        unsupported_code_directive autoconf_test compiler_produced_no_output \
+        compiler_produced_stdout remote_compile remote_failed local_compile passed_through";
+
+    #[test]
+    fn promised_names_stay() {
+        let names: HashSet<_> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+        for promised in PROMISED.split_whitespace() {
+            assert!(names.contains(promised), "{promised}");
+        }
+    }
 }

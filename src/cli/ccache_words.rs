@@ -1,11 +1,11 @@
 //! The options that fingers and scripts know from ccache and sccache, such as `-s` and `--max-size`.
 
-use super::{Outcome, ask, number, settings, stats, store};
+use super::{Outcome, ask, settings, stats, store};
 use compiler::outcome::Counter;
 use config::{ByteSize, Environment, Span};
-use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
+use talk::questions::{Question, Stats};
 
 /// One of these options.
 struct Word {
@@ -162,14 +162,14 @@ fn set_variable(name: &str, value: &str) -> Outcome {
 
 /// `NAME<tab>VALUE` lines, as scripts read them.
 fn print_stats() -> Outcome {
-    let answer = ask(json!({ "command": "stats" }), true)?;
-    let mut shown = format!("stats_updated_timestamp\t{}\n", number(&answer, "/since"));
+    let answer: Stats = ask(&Question::Stats, true)?;
+    let mut shown = format!("stats_updated_timestamp\t{}\n", answer.since);
     for counter in Counter::ALL {
         let name = counter.name();
-        shown += &format!("{name}\t{}\n", number(&answer, &format!("/counters/{name}")));
+        shown += &format!("{name}\t{}\n", answer.counters.get(name));
     }
-    shown += &format!("files_in_cache\t{}\n", number(&answer, "/store/files"));
-    shown += &format!("cache_size_kibibyte\t{}\n", number(&answer, "/store/bytes") / 1024);
+    shown += &format!("files_in_cache\t{}\n", answer.store.files);
+    shown += &format!("cache_size_kibibyte\t{}\n", answer.store.bytes / 1024);
     super::screen::print(&shown);
     Ok(ExitCode::SUCCESS)
 }

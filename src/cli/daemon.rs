@@ -1,15 +1,16 @@
 //! `rcache daemon start|stop|status|run`.
 
-use super::{Outcome, describe, number, screen, text};
+use super::{Outcome, describe, screen};
 use ::daemon::Mode;
 use config::Span;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use talk::client::{self, AskError};
 use talk::others;
+use talk::questions::{Done, Question, Status};
 
 /// Runs one of the four.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
@@ -26,7 +27,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
 
 /// Starts it where it is not up.
 pub fn start() -> Outcome {
-    let answer = super::ask(json!({ "command": "status" }), true)?;
+    let answer = super::ask(&Question::Status, true)?;
     screen::print(&headline(&answer));
     Ok(ExitCode::SUCCESS)
 }
@@ -43,14 +44,13 @@ pub fn stop() -> Outcome {
 /// folder next must not find one that still writes there. `all` of this user where that is asked for.
 fn end(all: bool) -> Outcome {
     let folder = super::settings()?.config.cache_dir;
-    let own = std::fs::metadata(&folder).ok().map(|found| json!([found.dev(), found.ino()]));
-    let is_meant =
-        |other: &Value| all || own.is_some() && other.get("cache_folder_id") == own.as_ref();
+    let own = std::fs::metadata(&folder).ok().map(|found| (found.dev(), found.ino()));
+    let is_meant = |other: &Status| all || own.is_some() && other.cache_folder_id == own;
     let others = others::stop_others(is_meant);
-    let others: Vec<u64> = others.iter().map(|other| number(other, "/pid")).collect();
+    let others: Vec<u64> = others.iter().map(|other| other.pid).collect();
     let mut processes = others.clone();
-    match client::ask(json!({ "command": "status" }), false) {
-        Ok(status) => processes.push(number(&status, "/pid")),
+    match client::ask::<Status>(&Question::Status, false) {
+        Ok(status) => processes.push(status.pid),
         Err(AskError::NotRunning) if others.is_empty() => {
             screen::print("was not running\n");
             return Ok(ExitCode::SUCCESS);
@@ -58,8 +58,8 @@ fn end(all: bool) -> Outcome {
         // One of another build makes way when it is told to stop, but does not tell its number.
         Err(_) => {}
     }
-    match client::ask(json!({ "command": "stop" }), false) {
-        Ok(_) | Err(AskError::NotRunning) => {}
+    match client::ask::<Done>(&Question::Stop, false) {
+        Ok(Done {}) | Err(AskError::NotRunning) => {}
         Err(error) => return Err(describe(&error)),
     }
     let deadline = Instant::now() + STOP_MAX;
@@ -92,13 +92,19 @@ fn is_alive(process: u64) -> bool {
     !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
+/// What `rcache daemon status --json` prints.
+#[derive(Serialize)]
+struct Running {
+    #[serde(flatten)]
+    status: Option<Status>,
+    running: bool,
+}
+
 fn status(as_json: bool) -> Outcome {
     super::settings()?;
-    match client::ask(json!({ "command": "status" }), false) {
-        Ok(answer) if as_json => {
-            let mut answer = answer;
-            answer["running"] = json!(true);
-            screen::print_json(&answer);
+    match client::ask::<Status>(&Question::Status, false) {
+        Ok(status) if as_json => {
+            screen::print_json(&Running { status: Some(status), running: true });
             Ok(ExitCode::SUCCESS)
         }
         Ok(answer) => {
@@ -107,7 +113,7 @@ fn status(as_json: bool) -> Outcome {
         }
         Err(AskError::NotRunning) => {
             match as_json {
-                true => screen::print_json(&json!({ "running": false })),
+                true => screen::print_json(&Running { status: None, running: false }),
                 false => screen::print(&format!("not running\n{}", others())),
             }
             Ok(ExitCode::from(super::definition::NOT_RUNNING_STATUS))
@@ -118,8 +124,7 @@ fn status(as_json: bool) -> Outcome {
 
 /// The line on the daemons of this user for other cache folders and other places.
 fn others() -> String {
-    let others = others::ask_others(&json!({ "command": "status" }));
-    let others: Vec<u64> = others.iter().map(|other| number(other, "/pid")).collect();
+    let others: Vec<u64> = others::statuses().iter().map(|other| other.pid).collect();
     match others.is_empty() {
         true => String::new(),
         false => format!("others     {}\n", named(&others)),
@@ -137,23 +142,19 @@ fn serve(detached: bool, socket: Option<PathBuf>) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn headline(status: &Value) -> String {
-    let up = Span(Duration::from_secs(number(status, "/uptime_s"))).rounded();
-    format!(
-        "running: pid {}, version {}, up {up}\n",
-        number(status, "/pid"),
-        text(status, "/version")
-    )
+fn headline(status: &Status) -> String {
+    let up = Span(Duration::from_secs(status.uptime_s)).rounded();
+    format!("running: pid {}, version {}, up {up}\n", status.pid, status.version)
 }
 
-fn details(status: &Value) -> String {
+fn details(status: &Status) -> String {
     format!(
         "socket     {}\ncache      {}\nmemory     {}\ncalls      {}\nin flight  {}\n",
-        text(status, "/socket"),
-        text(status, "/cache_dir"),
-        screen::bytes(number(status, "/memory_bytes")),
-        screen::count(number(status, "/calls")),
-        screen::count(number(status, "/in_flight")),
+        status.socket,
+        status.cache_dir,
+        screen::bytes(status.memory_bytes),
+        screen::count(status.calls),
+        screen::count(status.in_flight),
     )
 }
 
@@ -175,10 +176,17 @@ mod tests {
 
     #[test]
     fn a_daemon_that_is_up() {
-        let status = json!({
-            "pid": 42, "version": "0.1.0", "uptime_s": 90, "socket": "/run/user/1/rcache/1.sock",
-            "cache_dir": "/c", "memory_bytes": 20_000_000, "in_flight": 2, "calls": 1_234
-        });
+        let status = Status {
+            pid: 42,
+            version: "0.1.0".to_owned(),
+            uptime_s: 90,
+            socket: "/run/user/1/rcache/1.sock".into(),
+            cache_dir: "/c".into(),
+            memory_bytes: 20_000_000,
+            in_flight: 2,
+            calls: 1_234,
+            ..Status::default()
+        };
         assert_eq!(headline(&status), "running: pid 42, version 0.1.0, up 1 min 30 s\n");
         assert_eq!(
             details(&status),

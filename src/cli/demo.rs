@@ -5,16 +5,16 @@ mod project;
 mod stage;
 mod worker;
 
+use super::Outcome;
 use super::screen::{self, Paint, Style};
-use super::{Outcome, number};
 use crate::find_compiler;
 use build::{Build, Built};
-use serde_json::Value;
 use stage::Stage;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
+use talk::questions::Stats;
 
 /// Builds the project in a temporary folder, with a cache and a daemon of its own.
 pub fn run() -> Outcome {
@@ -93,8 +93,8 @@ fn act(
     stage.rcache(&["zero"])?;
     let built = build.run(name, Some(&stage.launcher(hosts)))?;
     let stats = stage.rcache(&["stats", "--json"])?;
-    let stats: Value = serde_json::from_slice(&stats).map_err(|error| error.to_string())?;
-    let counter = |name: &str| number(&stats, &format!("/counters/{name}"));
+    let stats: Stats = serde_json::from_slice(&stats).map_err(|error| error.to_string())?;
+    let counter = |name: &str| stats.counters.get(name);
     let hits = counter("direct_cache_hit") + counter("preprocessed_cache_hit");
     Ok(Act {
         name,
@@ -102,7 +102,7 @@ fn act(
         processor: built.processor,
         calls: Some((hits, counter("cache_miss"))),
         sent: counter("remote_compile"),
-        store: (number(&stats, "/store/bytes"), number(&stats, "/store/files")),
+        store: (stats.store.bytes, stats.store.files),
         compared: bare.files.len(),
         differing: built.difference(bare),
     })

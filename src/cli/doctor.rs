@@ -7,9 +7,9 @@ mod report;
 use super::screen::{self, Paint, Style};
 use super::{Outcome, describe};
 use config::{Config, Environment};
-use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use talk::questions::Question;
 
 /// Runs every check; the exit status is 1 when one of them fails.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
@@ -23,20 +23,20 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
         config::paths::make_runtime_folder(&variable, user),
         &config::paths::refused_runtime_folders(&variable, user),
     ));
-    let status = talk::client::ask(json!({ "command": "status" }), true);
+    let status = talk::client::ask(&Question::Status, true);
     let status = status.map_err(|error| describe(&error));
     findings.push(checks::daemon(status.clone()));
     findings.extend(checks::other_daemons(&talk::others::others()));
     findings.extend(checks::cache_folder(&loaded.config));
     findings.extend(checks::owners(&loaded.config, user));
     findings.extend(checks::working_folder(Path::new(".")));
-    let stats = talk::client::ask(json!({ "command": "stats" }), true);
+    let stats = talk::client::ask(&Question::Stats, true);
     let stats = stats.map_err(|error| describe(&error));
     findings.extend(checks::verification(&loaded.config, stats.as_ref().ok()));
     findings.extend(checks::compilers(&crate::find_compiler::search_path()));
     findings.extend(checks::left_out(&|name| std::env::var_os(name)));
 
-    let asked = talk::client::ask(json!({ "command": "hosts" }), true);
+    let asked = talk::client::ask(&Question::Hosts, true);
     let asked = asked.map_err(|error| describe(&error));
     findings.extend(cluster::cluster(&loaded, &environment, asked));
 

@@ -1,11 +1,11 @@
 //! `rcache explain`: whether a call would hit, miss or is not cached, and why.
 
 use super::screen::{self, Paint, Style};
-use super::{Outcome, ask, text};
+use super::{Outcome, ask};
 use crate::find_compiler;
-use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::process::ExitCode;
+use talk::questions::{Foretold, Question};
 use talk::wrappers::{self, Behind};
 
 /// Asks the daemon about a call, which is not made.
@@ -23,78 +23,57 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     let mut arguments = Vec::new();
     for word in std::iter::once(compiler.as_os_str()).chain(call.iter().map(OsString::as_os_str)) {
         let word = word.to_str();
-        arguments.push(word.ok_or("an argument is not UTF-8; rcache does not cache such a call")?);
+        let word = word.ok_or("an argument is not UTF-8; rcache does not cache such a call")?;
+        arguments.push(word.to_owned());
     }
-    let answer = ask(json!({ "command": "explain", "arguments": arguments }), true)?;
+    let answer = ask(&Question::Explain { arguments }, true)?;
     screen::print(&render(&answer, Style::of_stdout()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The verdict, its reasons, and the files that decide it.
-fn render(answer: &Value, style: Style) -> String {
-    let verdict = text(answer, "/verdict");
-    let (paint, headline) = match verdict {
+/// The verdict and its reasons.
+fn render(answer: &Foretold, style: Style) -> String {
+    let Foretold { verdict, reasons } = answer;
+    let (paint, headline) = match verdict.as_str() {
         "direct_cache_hit" => (Paint::Green, "hit, without preprocessing"),
         "preprocessed_cache_hit" => (Paint::Green, "hit, after preprocessing"),
         "cache_miss" => (Paint::Yellow, "miss"),
         _ => (Paint::Red, "not cached"),
     };
     let mut shown = format!("{} ({verdict})\n", style.paint(paint, headline));
-    for reason in list(answer, "/reasons") {
+    for reason in reasons {
         shown.push_str(&format!("  {reason}\n"));
     }
-    let inputs = list(answer, "/inputs");
-    if !inputs.is_empty() {
-        shown.push_str(&style.paint(Paint::Bold, "files that count"));
-        shown.push('\n');
-        shown.extend(inputs.iter().map(|input| format!("  {input}\n")));
-    }
     shown
-}
-
-/// The texts of a list; a member that is no text is shown as JSON.
-fn list(answer: &Value, pointer: &str) -> Vec<String> {
-    let members = answer.pointer(pointer).and_then(Value::as_array);
-    let shown = |member: &Value| match member.as_str() {
-        Some(text) => text.to_owned(),
-        None => member.to_string(),
-    };
-    members.into_iter().flatten().map(shown).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn foretold(verdict: &str, reasons: &[&str]) -> Foretold {
+        let reasons = reasons.iter().map(ToString::to_string).collect();
+        Foretold { verdict: verdict.to_owned(), reasons }
+    }
+
     #[test]
     fn a_miss_with_its_reason() {
-        let answer = json!({
-            "verdict": "cache_miss",
-            "reasons": ["b.h has changed since the nearest result"],
-            "inputs": ["a.c", "b.h"],
-        });
+        let answer = foretold("cache_miss", &["b.h has changed since the nearest result"]);
         assert_eq!(
             render(&answer, Style::Plain),
-            "\
-miss (cache_miss)
-  b.h has changed since the nearest result
-files that count
-  a.c
-  b.h
-"
+            "miss (cache_miss)\n  b.h has changed since the nearest result\n"
         );
     }
 
     #[test]
     fn a_call_that_is_not_cached() {
-        let answer = json!({ "verdict": "called_for_link", "reasons": ["the call links"] });
+        let answer = foretold("called_for_link", &["the call links"]);
         assert_eq!(
             render(&answer, Style::Plain),
             "not cached (called_for_link)\n  the call links\n"
         );
-        let hit = json!({ "verdict": "direct_cache_hit" });
         assert_eq!(
-            render(&hit, Style::Terminal),
+            render(&foretold("direct_cache_hit", &[]), Style::Terminal),
             "\x1b[32mhit, without preprocessing\x1b[0m (direct_cache_hit)\n"
         );
     }

@@ -3,19 +3,19 @@
 mod kubectl;
 
 use super::screen::{self, Paint, Style, count};
-use super::{Outcome, ask, number, text};
-use serde_json::{Value, json};
+use super::{Outcome, ask};
 use std::process::ExitCode;
+use talk::questions::{HostRow, Hosts, Likeness, Question};
 
 /// Shows each host as the daemon sees it; with `--from-kubectl`, the hosts of a cluster.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
     if options.get_flag("from-kubectl") {
         return kubectl::run(options);
     }
-    let answer = ask(json!({ "command": "hosts" }), true)?;
+    let answer: Hosts = ask(&Question::Hosts, true)?;
     match options.get_flag("json") {
         true => screen::print_json(&answer),
-        false => screen::print(&render(&answer, Style::of_stdout())),
+        false => screen::print(&render(&answer.hosts, Style::of_stdout())),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -26,8 +26,7 @@ no hosts: units are compiled on this machine only
   -> `rcache hosts --from-kubectl` prints those of a Kubernetes cluster
 ";
 
-fn render(answer: &Value, style: Style) -> String {
-    let hosts = answer.get("hosts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+fn render(hosts: &[HostRow], style: Style) -> String {
     if hosts.is_empty() {
         return NO_HOSTS.to_owned();
     }
@@ -35,10 +34,10 @@ fn render(answer: &Value, style: Style) -> String {
 }
 
 /// How much of the cluster can be used, and how much of that is.
-fn headline(hosts: &[Value], style: Style) -> String {
-    let usable: Vec<&Value> = hosts.iter().filter(|host| is_usable(host)).collect();
-    let sum = |pointer| usable.iter().map(|host| number(host, pointer)).sum::<u64>();
-    let (slots, busy) = (sum("/slots"), sum("/in_flight"));
+fn headline(hosts: &[HostRow], style: Style) -> String {
+    let usable: Vec<&HostRow> = hosts.iter().filter(|host| host.usable).collect();
+    let sum = |of: fn(&HostRow) -> u64| usable.iter().map(|host| of(host)).sum::<u64>();
+    let (slots, busy) = (sum(|host| host.slots), sum(|host| host.in_flight));
     let paint = match usable.len() {
         0 => Paint::Red,
         number if number == hosts.len() => Paint::Green,
@@ -67,7 +66,7 @@ const COLUMNS: [(&str, bool); 7] = [
 ];
 
 /// One line for each host; the last words say why it is not used.
-fn table(hosts: &[Value], style: Style) -> String {
+fn table(hosts: &[HostRow], style: Style) -> String {
     let rows: Vec<[String; COLUMNS.len()]> = hosts.iter().map(cells).collect();
     let widths: Vec<usize> = (0..COLUMNS.len())
         .map(|column| {
@@ -87,7 +86,7 @@ fn table(hosts: &[Value], style: Style) -> String {
     let heading = line(COLUMNS.iter().map(|(name, _)| *name).collect()) + "  state";
     let mut shown = style.paint(Paint::Bold, &heading) + "\n";
     for (host, row) in hosts.iter().zip(&rows) {
-        let state = match is_usable(host) {
+        let state = match host.usable {
             true => style.paint(Paint::Green, "usable"),
             false => style.paint(Paint::Red, why_not(host)),
         };
@@ -97,20 +96,22 @@ fn table(hosts: &[Value], style: Style) -> String {
     shown
 }
 
-fn cells(host: &Value) -> [String; COLUMNS.len()] {
-    let known = |pointer| match text(host, pointer) {
-        "" | "unknown" => "-".to_owned(),
-        known => known.to_owned(),
-    };
-    let round_trip = host.get("round_trip_us").and_then(Value::as_u64);
+fn cells(host: &HostRow) -> [String; COLUMNS.len()] {
+    let unknown = || "-".to_owned();
     [
-        text(host, "/host").to_owned(),
-        format!("{}/{}", number(host, "/in_flight"), number(host, "/slots")),
-        count(number(host, "/completed")),
-        count(number(host, "/failed")),
-        round_trip.map_or("-".to_owned(), milliseconds),
-        known("/compiler"),
-        known("/worker"),
+        host.host.clone(),
+        format!("{}/{}", host.in_flight, host.slots),
+        count(host.completed),
+        count(host.failed),
+        host.round_trip_us.map_or_else(unknown, milliseconds),
+        match host.compiler {
+            Likeness::Unknown => unknown(),
+            known => known.name().to_owned(),
+        },
+        match host.worker.as_str() {
+            "" | "unknown" => unknown(),
+            known => known.to_owned(),
+        },
     ]
 }
 
@@ -122,23 +123,17 @@ fn milliseconds(microseconds: u64) -> String {
     }
 }
 
-fn is_usable(host: &Value) -> bool {
-    host.get("usable").and_then(Value::as_bool).unwrap_or(false)
-}
-
-fn why_not(host: &Value) -> &str {
-    match text(host, "/why_not") {
-        "" => "not used",
-        reason => reason,
-    }
+fn why_not(host: &HostRow) -> &str {
+    host.why_not.as_deref().unwrap_or("not used")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{from_value, json};
 
-    fn answer() -> Value {
-        json!({ "hosts": [
+    fn answer() -> Vec<HostRow> {
+        let answer = json!([
             { "host": "k8vm0:3632", "slots": 16, "in_flight": 3, "completed": 12_345, "failed": 0,
               "usable": true, "why_not": null, "compiler": "same", "round_trip_us": 123,
               "worker": "rcache 0.1.0" },
@@ -148,7 +143,8 @@ mod tests {
             { "host": "k8n1:3632", "slots": 12, "in_flight": 0, "completed": 0, "failed": 1,
               "usable": false, "why_not": "connection refused; next try in 20 s",
               "compiler": "unknown", "round_trip_us": null, "worker": "unknown" },
-        ] })
+        ]);
+        from_value(answer).unwrap()
     }
 
     #[test]
@@ -174,24 +170,22 @@ k8n1:3632       0/12       0       1           -  -         -             connec
         {
             assert!(shown.contains(part), "{part} in {shown}");
         }
-        let mut answer = answer();
-        let hosts = answer["hosts"].as_array_mut().unwrap();
+        let mut hosts = answer();
         hosts.truncate(1);
-        assert!(headline(hosts, Style::Terminal).contains("\x1b[32m1 of 1 usable"));
-        hosts[0]["usable"] = json!(false);
-        assert!(headline(hosts, Style::Terminal).contains("\x1b[31m0 of 1 usable"));
+        assert!(headline(&hosts, Style::Terminal).contains("\x1b[32m1 of 1 usable"));
+        hosts[0].usable = false;
+        assert!(headline(&hosts, Style::Terminal).contains("\x1b[31m0 of 1 usable"));
     }
 
     #[test]
     fn without_hosts_it_says_how_to_name_some() {
-        for answer in [json!({ "hosts": [] }), json!({})] {
-            assert_eq!(render(&answer, Style::Plain), NO_HOSTS);
-        }
+        assert_eq!(render(&[], Style::Plain), NO_HOSTS);
     }
 
     #[test]
-    fn what_another_version_leaves_out_is_no_panic() {
-        let shown = render(&json!({ "hosts": [{ "host": "a:1" }] }), Style::Plain);
+    fn what_is_not_known_of_a_host_is_left_out() {
+        let shown =
+            render(&[HostRow { host: "a:1".to_owned(), ..HostRow::default() }], Style::Plain);
         assert!(
             shown.ends_with("\na:1    0/0     0       0           -  -         -       not used\n")
         );

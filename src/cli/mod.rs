@@ -22,11 +22,12 @@ mod version;
 mod worker;
 
 use config::{Config, Environment, Loaded};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use talk::client::AskError;
+use talk::questions::Question;
 
 pub use definition::SUBCOMMANDS;
 
@@ -99,9 +100,9 @@ fn problems(loaded: &Loaded) -> String {
 }
 
 /// Asks the daemon, after making sure that the settings are right.
-fn ask(request: Value, start: bool) -> Result<Value, String> {
+fn ask<A: DeserializeOwned>(question: &Question, start: bool) -> Result<A, String> {
     settings()?;
-    talk::client::ask(request, start).map_err(|error| describe(&error))
+    talk::client::ask(question, start).map_err(|error| describe(&error))
 }
 
 fn describe(error: &AskError) -> String {
@@ -110,16 +111,6 @@ fn describe(error: &AskError) -> String {
         AskError::Unreachable(_) => format!("{error}; `rcache doctor` looks for the cause"),
         AskError::OtherBuild(_) | AskError::Refused(_) => error.to_string(),
     }
-}
-
-/// A number in an answer; 0 where it is missing, as from a daemon of another version.
-fn number(answer: &Value, pointer: &str) -> u64 {
-    answer.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
-}
-
-/// A text in an answer; empty where it is missing.
-fn text<'a>(answer: &'a Value, pointer: &str) -> &'a str {
-    answer.pointer(pointer).and_then(Value::as_str).unwrap_or("")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Text for people: colour and bars on a terminal, plain text elsewhere.
 
 use config::ByteSize;
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -90,8 +91,9 @@ pub fn print(text: &str) {
 }
 
 /// Prints JSON, one value with a newline.
-pub fn print_json(value: &serde_json::Value) {
-    print(&format!("{value:#}\n"));
+pub fn print_json(value: &impl Serialize) {
+    // Only a map whose keys are no texts cannot be written.
+    print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"));
 }
 
 /// A count with its thousands apart: `1 234 567`.

@@ -1,13 +1,13 @@
 //! `rcache stats`: how well the cache works, at a glance.
 
 use super::screen::{self, Paint, Style, bytes, count, percent};
-use super::{Outcome, ask, number, text};
+use super::{Outcome, ask};
 use compiler::outcome::{Counter, CounterKind};
 use config::Span;
-use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
+use talk::questions::{HostRow, Likeness, Question, Stats};
 
 /// Shows the counters since the last `rcache zero`, as `options` say.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
@@ -28,9 +28,9 @@ pub fn show() -> Outcome {
 
 /// The counters of the cache folder. Daemons in other namespaces, groups or limits serve it, too; what
 /// they know is in the index once they have written it.
-fn of_all_daemons() -> Result<Value, String> {
-    talk::others::ask_others(&json!({ "command": "flush" }));
-    ask(json!({ "command": "stats" }), true)
+fn of_all_daemons() -> Result<Stats, String> {
+    talk::others::flush_others();
+    ask(&Question::Stats, true)
 }
 
 /// How many culprits are named behind one counter.
@@ -40,8 +40,8 @@ const CULPRITS_MAX: usize = 5;
 const LABEL: usize = 33;
 const NUMBER: usize = 9;
 
-fn render(stats: &Value, now: u64, style: Style) -> String {
-    let screen = Stats { stats, style };
+fn render(stats: &Stats, now: u64, style: Style) -> String {
+    let screen = Screen { stats, style };
     let mut shown = String::new();
     for section in [
         screen.since(now),
@@ -61,14 +61,14 @@ fn render(stats: &Value, now: u64, style: Style) -> String {
     shown
 }
 
-struct Stats<'a> {
-    stats: &'a Value,
+struct Screen<'a> {
+    stats: &'a Stats,
     style: Style,
 }
 
-impl Stats<'_> {
+impl Screen<'_> {
     fn counter(&self, counter: Counter) -> u64 {
-        number(self.stats, &format!("/counters/{}", counter.name()))
+        self.stats.counters.get(counter.name())
     }
 
     fn sum(&self, kind: CounterKind) -> u64 {
@@ -88,7 +88,7 @@ impl Stats<'_> {
     }
 
     fn since(&self, now: u64) -> String {
-        match number(self.stats, "/since") {
+        match self.stats.since {
             0 => String::new(),
             since => {
                 let age = Span(Duration::from_secs(now.saturating_sub(since))).rounded();
@@ -148,12 +148,12 @@ impl Stats<'_> {
 
     /// `-fplugin=x (2), -foo`, the most frequent first.
     fn culprits(&self, counter: &str) -> String {
-        let rows = self.stats.get("uncacheable").and_then(Value::as_array);
-        let mut culprits: Vec<(&str, u64)> = rows
-            .into_iter()
-            .flatten()
-            .filter(|row| text(row, "/counter") == counter && !text(row, "/detail").is_empty())
-            .map(|row| (text(row, "/detail"), number(row, "/count")))
+        let mut culprits: Vec<(&str, u64)> = self
+            .stats
+            .uncacheable
+            .iter()
+            .filter(|row| row.counter == counter && !row.detail.is_empty())
+            .map(|row| (row.detail.as_str(), row.count))
             .collect();
         culprits.sort_by_key(|(detail, count)| (std::cmp::Reverse(*count), *detail));
         let more = culprits.len().saturating_sub(CULPRITS_MAX);
@@ -173,15 +173,15 @@ impl Stats<'_> {
     /// Where compilers ran, and what the cache saved.
     fn work(&self) -> String {
         let counters = Counter::ALL.iter().filter(|counter| counter.kind() == CounterKind::Work);
-        let has_hosts = !self.host_rows().is_empty();
+        let has_hosts = !self.stats.hosts.is_empty();
         let counters: Vec<(Counter, u64)> = counters
             .map(|counter| (*counter, self.counter(*counter)))
             .filter(|(counter, value)| {
                 *value > 0 || has_hosts && *counter != Counter::PassedThrough
             })
             .collect();
-        let time = |pointer| Duration::from_millis(number(self.stats, pointer));
-        let (saved, spent) = (time("/time_saved_ms"), time("/compile_time_ms"));
+        let saved = Duration::from_millis(self.stats.time_saved_ms);
+        let spent = Duration::from_millis(self.stats.compile_time_ms);
         if counters.is_empty() && saved.is_zero() {
             return String::new();
         }
@@ -240,38 +240,38 @@ impl Stats<'_> {
     }
 
     fn store(&self) -> String {
-        let store = |name: &str| number(self.stats, &format!("/store/{name}"));
-        let (size, cap) = (store("bytes"), store("max_bytes"));
+        let store = &self.stats.store;
+        let (size, cap) = (store.bytes, store.max_bytes);
         let bar = self.style.bar(size, cap, Paint::Green);
         let of_cap = match cap {
             0 => String::new(),
             cap => format!(" of {} ({})", bytes(cap), percent(size, cap)),
         };
-        let folder = match text(self.stats, "/cache_dir") {
+        let folder = match self.stats.cache_dir.as_str() {
             "" => String::new(),
             folder => format!(" in {folder}"),
         };
         let heading = self.style.paint(Paint::Bold, "store");
         let mut shown = format!("{heading} {bar}{}{of_cap}{folder}\n", bytes(size));
-        let of_cap = match store("max_files") {
+        let of_cap = match store.max_files {
             0 => String::new(),
             cap => format!("of {}", count(cap)),
         };
-        shown += &self.line("results", store("files"), &of_cap);
-        if store("evicted") > 0 {
-            shown += &self.line("evicted", store("evicted"), "");
+        shown += &self.line("results", store.files, &of_cap);
+        if store.evicted > 0 {
+            shown += &self.line("evicted", store.evicted, "");
         }
         shown
     }
 
     fn hosts(&self) -> String {
-        let hosts = self.host_rows();
+        let hosts = &self.stats.hosts;
         if hosts.is_empty() {
             return String::new();
         }
-        let usable = || hosts.iter().filter(|host| is_usable(host));
-        let sum = |pointer| usable().map(|host| number(host, pointer)).sum::<u64>();
-        let (busy, slots) = (sum("/in_flight"), sum("/slots"));
+        let usable = || hosts.iter().filter(|host| host.usable);
+        let sum = |of: fn(&HostRow) -> u64| usable().map(of).sum::<u64>();
+        let (busy, slots) = (sum(|host| host.in_flight), sum(|host| host.slots));
         let bar = self.style.bar(busy, slots, Paint::Green);
         let mut shown = format!(
             "{} {bar}{busy} of {slots} slots busy, {} of {} usable\n",
@@ -280,31 +280,25 @@ impl Stats<'_> {
             hosts.len()
         );
         for host in hosts {
-            let state = match (is_usable(host), text(host, "/compiler")) {
-                (true, "unknown") => self.style.paint(Paint::Dim, "not asked yet"),
+            let state = match (host.usable, host.compiler) {
+                (true, Likeness::Unknown) => self.style.paint(Paint::Dim, "not asked yet"),
                 (true, _) => self.style.paint(Paint::Green, "usable"),
-                (false, _) => self.style.paint(Paint::Red, text(host, "/why_not")),
+                (false, _) => {
+                    self.style.paint(Paint::Red, host.why_not.as_deref().unwrap_or_default())
+                }
             };
             let _ = writeln!(
                 shown,
                 "  {:LABEL$}{:>NUMBER$}   {} failed, {} of {} slots busy, {state}",
-                text(host, "/host"),
-                count(number(host, "/completed")),
-                count(number(host, "/failed")),
-                number(host, "/in_flight"),
-                number(host, "/slots"),
+                host.host,
+                count(host.completed),
+                count(host.failed),
+                host.in_flight,
+                host.slots,
             );
         }
         shown
     }
-
-    fn host_rows(&self) -> &[Value] {
-        self.stats.get("hosts").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-    }
-}
-
-fn is_usable(host: &Value) -> bool {
-    host.get("usable").and_then(Value::as_bool).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -1,23 +1,22 @@
 //! `rcache zero`, `clear` and `trim`: what a user does to the counters and to the store.
 
-use super::{Outcome, ask, number, screen};
+use super::{Outcome, ask, screen};
 use config::{ByteSize, Span};
-use serde_json::{Value, json};
 use std::process::ExitCode;
+use talk::questions::{Done, Question, Removed};
 
 /// Sets the counters to 0.
 pub fn zero() -> Outcome {
     // What other daemons still count was counted before.
-    talk::others::ask_others(&json!({ "command": "flush" }));
-    ask(json!({ "command": "zero" }), true)?;
+    talk::others::flush_others();
+    let Done {} = ask(&Question::Zero, true)?;
     screen::print("counters set to 0\n");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Removes every result.
 pub fn clear() -> Outcome {
-    let answer = ask(json!({ "command": "clear" }), true)?;
-    screen::print(&removed(&answer));
+    screen::print(&removed(ask(&Question::Clear, true)?));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -35,17 +34,15 @@ pub fn trim_to(size: Option<u64>, age: Option<u64>) -> Outcome {
         (None, None) => Some(super::settings()?.config.max_size_bytes).filter(|size| *size > 0),
         _ => size,
     };
-    let answer =
-        ask(json!({ "command": "trim", "max_size_bytes": size, "older_than_s": age }), true)?;
-    screen::print(&removed(&answer));
+    let question = Question::Trim { max_size_bytes: size, older_than_s: age };
+    screen::print(&removed(ask(&question, true)?));
     Ok(ExitCode::SUCCESS)
 }
 
-fn removed(answer: &Value) -> String {
-    let files = number(answer, "/removed_files");
-    let noun = if files == 1 { "result" } else { "results" };
-    let bytes = screen::bytes(number(answer, "/removed_bytes"));
-    format!("removed {} {noun}, {bytes}\n", screen::count(files))
+fn removed(removed: Removed) -> String {
+    let noun = if removed.removed_files == 1 { "result" } else { "results" };
+    let bytes = screen::bytes(removed.removed_bytes);
+    format!("removed {} {noun}, {bytes}\n", screen::count(removed.removed_files))
 }
 
 #[cfg(test)]
@@ -54,10 +51,9 @@ mod tests {
 
     #[test]
     fn what_was_removed() {
-        let text =
-            |files, bytes| removed(&json!({ "removed_files": files, "removed_bytes": bytes }));
+        let text = |files, bytes| removed(Removed { removed_files: files, removed_bytes: bytes });
         assert_eq!(text(0, 0), "removed 0 results, 0B\n");
         assert_eq!(text(1, 2_000), "removed 1 result, 2.0k\n");
-        assert_eq!(text(1_234, 5_600_000_000_u64), "removed 1 234 results, 5.6G\n");
+        assert_eq!(text(1_234, 5_600_000_000), "removed 1 234 results, 5.6G\n");
     }
 }

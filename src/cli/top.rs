@@ -7,12 +7,12 @@ mod terminal;
 use super::Outcome;
 use super::screen::{self, Style};
 use frame::{Frame, Size};
-use serde_json::{Value, json};
 use std::io::{PipeWriter, Read, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use talk::client::AskError;
+use talk::questions::{Counters, Question, Top};
 use terminal::{Event, Terminal};
 
 /// How often the daemon is asked.
@@ -21,13 +21,13 @@ const REFRESH: Duration = Duration::from_millis(500);
 /// Shows the build: on a terminal until it is told to end, elsewhere once.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
     if options.get_flag("json") {
-        screen::print_json(&super::ask(question(), true)?);
+        screen::print_json(&super::ask::<Top>(&Question::Top, true)?);
         return Ok(ExitCode::SUCCESS);
     }
     let style = Style::of_stdout();
     if options.get_flag("once") || !terminal::is_capable() {
-        let answer = super::ask(question(), true)?;
-        let frame = Frame { answer: &answer, before: &Value::Null, watched: None, style };
+        let answer = super::ask(&Question::Top, true)?;
+        let frame = Frame { answer: &answer, before: &Counters::default(), watched: None, style };
         screen::print(&(frame.lines(Size::UNLIMITED).join("\n") + "\n"));
         return Ok(ExitCode::SUCCESS);
     }
@@ -35,16 +35,12 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     watch(style).map_err(|error| format!("the terminal: {error}"))
 }
 
-fn question() -> Value {
-    json!({ "command": "top" })
-}
-
 /// What the daemon said last.
 #[derive(Default)]
 struct Latest {
-    answer: Option<Result<Value, String>>,
+    answer: Option<Result<Top, String>>,
     /// The process of the daemon and its counters when it was first asked.
-    before: Option<(u64, Value)>,
+    before: Option<(u64, Counters)>,
 }
 
 fn watch(style: Style) -> std::io::Result<ExitCode> {
@@ -75,7 +71,7 @@ fn watch(style: Style) -> std::io::Result<ExitCode> {
 }
 
 fn lines(latest: &Latest, watched: Duration, size: Size, style: Style) -> Vec<String> {
-    let nothing = Value::Null;
+    let nothing = Counters::default();
     let before = latest.before.as_ref().map_or(&nothing, |(_, counters)| counters);
     match &latest.answer {
         Some(Ok(answer)) => Frame { answer, before, watched: Some(watched), style }.lines(size),
@@ -90,7 +86,7 @@ fn keep_asking(latest: &Mutex<Latest>, mut teller: PipeWriter) {
     // The first question starts a daemon; one that was stopped meanwhile is not to come back by this.
     let mut start = true;
     loop {
-        let answer = talk::client::ask(question(), start);
+        let answer = talk::client::ask(&Question::Top, start);
         start = false;
         {
             let mut latest = latest.lock().unwrap_or_else(|poison| poison.into_inner());
@@ -104,14 +100,14 @@ fn keep_asking(latest: &Mutex<Latest>, mut teller: PipeWriter) {
 }
 
 impl Latest {
-    fn note(&mut self, answer: Result<Value, AskError>) {
+    fn note(&mut self, answer: Result<Top, AskError>) {
         if let Ok(answer) = &answer {
-            let process = super::number(answer, "/pid");
+            let process = answer.pid;
             match &self.before {
                 Some((before, _)) if *before == process => {}
                 // All that another daemon counted came after the start.
-                Some(_) => self.before = Some((process, Value::Null)),
-                None => self.before = Some((process, answer["counters"].clone())),
+                Some(_) => self.before = Some((process, Counters::default())),
+                None => self.before = Some((process, answer.counters.clone())),
             }
         }
         self.answer = Some(answer.map_err(|error| match error {
@@ -125,8 +121,12 @@ impl Latest {
 mod tests {
     use super::*;
 
-    fn answer(process: u64, misses: u64) -> Result<Value, AskError> {
-        Ok(json!({ "pid": process, "counters": { "cache_miss": misses } }))
+    fn misses(count: u64) -> Counters {
+        Counters::from_iter([("cache_miss".to_owned(), count)])
+    }
+
+    fn answer(process: u64, count: u64) -> Result<Top, AskError> {
+        Ok(Top { pid: process, counters: misses(count), ..Top::default() })
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         let mut latest = Latest::default();
         latest.note(answer(7, 100));
         latest.note(answer(7, 120));
-        assert_eq!(latest.before, Some((7, json!({ "cache_miss": 100 }))));
+        assert_eq!(latest.before, Some((7, misses(100))));
         let shown = lines(&latest, Duration::from_secs(9), Size::UNLIMITED, Style::Plain);
         assert!(shown[1].contains("20 misses"), "{shown:?}");
         latest.note(answer(8, 3));

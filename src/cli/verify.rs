@@ -3,14 +3,16 @@
 mod calls;
 
 use super::screen::{self, bytes, count};
-use super::{Outcome, ask, number, text};
+use super::{Outcome, ask};
 use cache::store::{Blob, Checker};
 use compiler::hasher::Digest;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use talk::questions::{Confirmed, Question};
 
 /// Damaged files that are named; the rest is only counted.
 const NAMED_MAX: usize = 20;
@@ -36,7 +38,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     let calls = calls.map(|calls| calls::compile_again(&calls)).transpose()?;
     let sound = store.is_sound() && calls.as_ref().is_none_or(|calls| calls.different.is_empty());
     match options.get_flag("json") {
-        true => screen::print_json(&store.as_json(&folder, calls.as_ref())),
+        true => screen::print_json(&store.report(&folder, calls.as_ref())),
         false => {
             screen::print(&store.render());
             screen::print(&calls.map(|calls| calls.render()).unwrap_or_default());
@@ -68,8 +70,9 @@ struct Found {
     unconfirmed: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 struct Damaged {
+    #[serde(serialize_with = "lossy")]
     file: PathBuf,
     why: String,
 }
@@ -126,16 +129,14 @@ impl Found {
         }
         let last = parts.len() - 1;
         for (index, part) in parts.into_iter().enumerate() {
-            let question = json!({ "command": "verify", "keys": part, "lost": index == last });
-            let answer = ask(question, true)?;
-            self.outdated += number(&answer, "/outdated");
-            self.removed += number(&answer, "/removed");
-            self.lost += number(&answer, "/lost");
-            let damaged = answer.pointer("/damaged").and_then(Value::as_array);
-            for row in damaged.into_iter().flatten() {
-                let Some(key) = Digest::from_hex(text(row, "/key")) else { continue };
-                let why = text(row, "/why").to_owned();
-                self.damaged.push(Damaged { file: checker.path(key), why });
+            let question = Question::Verify { keys: part.to_vec(), lost: index == last };
+            let answer: Confirmed = ask(&question, true)?;
+            self.outdated += answer.outdated;
+            self.removed += answer.removed;
+            self.lost += answer.lost;
+            for row in answer.damaged {
+                let Some(key) = Digest::from_hex(&row.key) else { continue };
+                self.damaged.push(Damaged { file: checker.path(key), why: row.why });
             }
         }
         Ok(())
@@ -179,22 +180,36 @@ impl Found {
         shown
     }
 
-    fn as_json(&self, folder: &Path, calls: Option<&calls::Compared>) -> Value {
-        let damaged = self
-            .damaged
-            .iter()
-            .map(|Damaged { file, why }| json!({ "file": file.to_string_lossy(), "why": why }));
-        json!({
-            "cache_dir": folder.to_string_lossy(),
-            "entries": self.entries,
-            "bytes": self.bytes,
-            "damaged": damaged.collect::<Vec<_>>(),
-            "missing": self.lost,
-            "outdated": self.outdated,
-            "removed": self.removed,
-            "calls": calls.map(calls::Compared::as_json),
-        })
+    fn report<'a>(&'a self, folder: &'a Path, calls: Option<&'a calls::Compared>) -> Report<'a> {
+        Report {
+            cache_dir: folder.to_string_lossy(),
+            entries: self.entries,
+            bytes: self.bytes,
+            damaged: &self.damaged,
+            missing: self.lost,
+            outdated: self.outdated,
+            removed: self.removed,
+            calls: calls.map(calls::Compared::report),
+        }
     }
+}
+
+/// A path as text, whatever its bytes are.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// What `rcache verify --json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    cache_dir: Cow<'a, str>,
+    entries: u64,
+    bytes: u64,
+    damaged: &'a [Damaged],
+    missing: u64,
+    outdated: u64,
+    removed: u64,
+    calls: Option<calls::Report<'a>>,
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use crate::launcher_protocol::{
 };
 use crate::place::{self, OtherPlace};
 use crate::program;
+use crate::questions::{Asked, Question, decode};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
+use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut, Read, Write};
@@ -292,8 +294,10 @@ fn start_for_compile(seat: u32) -> io::Result<Connection> {
     started
 }
 
-/// Puts a question of a subcommand.
-pub fn ask(question: serde_json::Value, start: bool) -> Result<serde_json::Value, AskError> {
+/// Puts a question of a subcommand; the answer is of the type that [`Question`] names.
+pub fn ask<A: DeserializeOwned>(question: &Question, start: bool) -> Result<A, AskError> {
+    let question = Asked { question: question.clone(), from_elsewhere: false };
+    let question = serde_json::to_vec(&question).map_err(unreadable)?;
     let mut caller = caller().map_err(AskError::Unreachable)?;
     let (mut seat, mut made_way) = (0, false);
     // Each turn ends, goes on to another seat, or is the one after a daemon has made way.
@@ -304,11 +308,12 @@ pub fn ask(question: serde_json::Value, start: bool) -> Result<serde_json::Value
             Err(error) => return Err(AskError::Unreachable(error)),
         };
         caller.proof = connection.proof().map_err(AskError::Unreachable)?;
-        let question = question.to_string().into_bytes();
-        let request = ToDaemon::Ask { caller: caller.clone(), question };
+        let request = ToDaemon::Ask { caller: caller.clone(), question: question.clone() };
         connection.send(&request).map_err(AskError::Unreachable)?;
         match connection.answer().map_err(AskError::Unreachable)? {
-            Answered::Answer(answer) => return unwrap_answer(&answer),
+            Answered::Answer(answer) => {
+                return decode(&answer).map_err(unreadable)?.map_err(AskError::Refused);
+            }
             Answered::OtherBuild(build) => return Err(AskError::OtherBuild(build)),
             Answered::OtherPlace => seat = connection.seat + 1,
             Answered::MadeWay if !start => return Err(AskError::NotRunning),
@@ -328,13 +333,8 @@ pub(crate) enum Answered {
     MadeWay,
 }
 
-fn unwrap_answer(answer: &[u8]) -> Result<serde_json::Value, AskError> {
-    let value: serde_json::Value = serde_json::from_slice(answer)
-        .map_err(|error| AskError::Unreachable(io::Error::other(error)))?;
-    match value.get("error").and_then(|error| error.as_str()) {
-        Some(reason) => Err(AskError::Refused(reason.to_owned())),
-        None => Ok(value),
-    }
+fn unreadable(error: serde_json::Error) -> AskError {
+    AskError::Unreachable(error.into())
 }
 
 impl Connection {

@@ -3,6 +3,7 @@
 //! The launcher links this crate and `config`, and little else: its start is most of a hit. In reading order:
 
 pub mod launcher_protocol;
+pub mod questions;
 
 pub mod client;
 pub mod others;

@@ -2,7 +2,8 @@
 
 use crate::client::{self, Answered, connect_to};
 use crate::launcher_protocol::ToDaemon;
-use serde_json::{Value, json};
+use crate::questions::{Asked, Done, Question, Status, decode};
+use serde::de::DeserializeOwned;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -14,9 +15,6 @@ const OTHERS_MAX: usize = 64;
 
 /// Another daemon is not waited for longer than this.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
-
-/// In a question that any daemon may get: whether the asker's own daemon is another one.
-pub const FROM_ELSEWHERE: &str = "from_elsewhere";
 
 /// Another daemon of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,54 +28,60 @@ pub struct OtherDaemon {
 /// The daemons whose sockets lie beside the one of this program. One that does not answer at once is
 /// left out.
 pub fn others() -> Vec<OtherDaemon> {
-    let question = json!({ "command": "status" });
     let sockets = other_sockets().into_iter();
-    let others = sockets.filter_map(|socket| match ask_one(&socket, &question).ok()? {
+    let others = sockets.filter_map(|socket| match ask_one(&socket, &Question::Status).ok()? {
         Answered::OtherBuild(build) => Some(OtherDaemon { socket, build: Some(build) }),
         _ => Some(OtherDaemon { socket, build: None }),
     });
     others.collect()
 }
 
-/// Puts a question to all other daemons of this build, wherever they stand; their answers.
-pub fn ask_others(question: &Value) -> Vec<Value> {
-    other_sockets().iter().filter_map(|socket| answer_of(socket, question)).collect()
+/// Has all other daemons of this build, wherever they stand, write what they remember to the index.
+pub fn flush_others() {
+    for socket in other_sockets() {
+        let _: Option<Done> = answer_of(&socket, &Question::Flush);
+    }
+}
+
+/// How all other daemons of this build are.
+pub fn statuses() -> Vec<Status> {
+    let sockets = other_sockets();
+    sockets.iter().filter_map(|socket| answer_of(socket, &Question::Status)).collect()
 }
 
 /// Ends those of the other daemons whose status is as wanted; that status.
-pub fn stop_others(is_meant: impl Fn(&Value) -> bool) -> Vec<Value> {
+pub fn stop_others(is_meant: impl Fn(&Status) -> bool) -> Vec<Status> {
     let stop_one = |socket: &PathBuf| {
-        let status = answer_of(socket, &json!({ "command": "status" }))?;
+        let status = answer_of(socket, &Question::Status)?;
         if !is_meant(&status) {
             return None;
         }
-        answer_of(socket, &json!({ "command": "stop" }))?;
+        answer_of::<Done>(socket, &Question::Stop)?;
         Some(status)
     };
     other_sockets().iter().filter_map(stop_one).collect()
 }
 
 fn other_sockets() -> Vec<PathBuf> {
-    let status = client::ask(json!({ "command": "status" }), false).unwrap_or_default();
-    let own = status["socket"].as_str().map(PathBuf::from);
+    let status: Result<Status, _> = client::ask(&Question::Status, false);
+    let own = status.ok().map(|status| PathBuf::from(status.socket));
     let sockets = client::existing_folder().map(|folder| sockets_in(&folder)).unwrap_or_default();
     sockets.into_iter().filter(|socket| Some(socket) != own.as_ref()).take(OTHERS_MAX).collect()
 }
 
-fn answer_of(socket: &Path, question: &Value) -> Option<Value> {
+fn answer_of<A: DeserializeOwned>(socket: &Path, question: &Question) -> Option<A> {
     match ask_one(socket, question).ok()? {
-        Answered::Answer(answer) => serde_json::from_slice(&answer).ok(),
+        Answered::Answer(answer) => decode(&answer).ok()?.ok(),
         _ => None,
     }
 }
 
-fn ask_one(socket: &Path, question: &Value) -> io::Result<Answered> {
+fn ask_one(socket: &Path, question: &Question) -> io::Result<Answered> {
     let mut caller = client::caller()?;
     let mut connection = connect_to(socket, SILENCE_MAX)?;
     caller.proof = connection.proof()?;
-    let mut question = question.clone();
-    question[FROM_ELSEWHERE] = true.into();
-    let question = question.to_string().into_bytes();
+    let question = Asked { question: question.clone(), from_elsewhere: true };
+    let question = serde_json::to_vec(&question)?;
     connection.send(&ToDaemon::Ask { caller, question })?;
     connection.answer()
 }

@@ -3,11 +3,9 @@
 use super::Finding;
 use crate::cli::link;
 use crate::cli::screen::{self, bytes};
-use crate::cli::{number, text};
 use crate::find_compiler;
 use cache::mismatch;
 use config::{Config, Loaded, Origin};
-use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 use talk::others::OtherDaemon;
+use talk::questions::{Stats, Status};
 use talk::wrappers;
 
 /// What is wrong with the settings, and those that switch the cache off.
@@ -66,12 +65,12 @@ pub fn runtime_folder(made: io::Result<PathBuf>, refused: &[(PathBuf, String)]) 
 }
 
 /// Whether the daemon answers, and is of this version.
-pub fn daemon(status: Result<Value, String>) -> Finding {
+pub fn daemon(status: Result<Status, String>) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
     match status {
         Ok(status) => {
-            let version = text(&status, "/version");
-            let seen = format!("pid {}, version {version}", number(&status, "/pid"));
+            let version = &status.version;
+            let seen = format!("pid {}, version {version}", status.pid);
             // The daemon may add what it was built from.
             match version.split('+').next() == Some(own) {
                 true => Finding::ok("daemon", seen),
@@ -184,8 +183,8 @@ pub fn owners(config: &Config, user: u32) -> Option<Finding> {
 }
 
 /// Whether hits that were compiled again were all the same.
-pub fn verification(config: &Config, stats: Option<&Value>) -> Option<Finding> {
-    let count = |name: &str| stats.map_or(0, |stats| number(stats, &format!("/counters/{name}")));
+pub fn verification(config: &Config, stats: Option<&Stats>) -> Option<Finding> {
+    let count = |name: &str| stats.map_or(0, |stats| stats.counters.get(name));
     let (same, different) = (count("verify_match"), count("verify_mismatch"));
     match (different, same) {
         (0, 0) => None,
@@ -383,13 +382,15 @@ pub fn filesystem(number: u32) -> Filesystem {
 mod tests {
     use super::super::Grade;
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::os::unix::fs::symlink;
 
     #[test]
     fn the_daemon_is_of_this_version() {
         let own = env!("CARGO_PKG_VERSION");
-        let grade = |version: &str| daemon(Ok(json!({ "pid": 1, "version": version }))).grade;
+        let grade = |version: &str| {
+            daemon(Ok(Status { version: version.to_owned(), ..Status::default() })).grade
+        };
         assert_eq!(grade(own), Grade::Ok);
         assert_eq!(grade(&format!("{own}+1234")), Grade::Ok);
         assert_eq!(grade("0.0.0"), Grade::Warn);
@@ -399,7 +400,10 @@ mod tests {
     #[test]
     fn hits_that_were_compiled_again() {
         let config = Config::load(&config::Environment::new(&[])).config;
-        let find = |counters: Value| verification(&config, Some(&json!({ "counters": counters })));
+        let find = |counters: Value| {
+            let counters = serde_json::from_value(counters).unwrap();
+            verification(&config, Some(&Stats { counters, ..Stats::default() }))
+        };
         assert_eq!(verification(&config, None), None);
         assert_eq!(find(json!({ "verify_skipped": 3 })), None);
         assert_eq!(find(json!({ "verify_match": 3 })).unwrap().grade, Grade::Ok);

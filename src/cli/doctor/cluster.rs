@@ -1,10 +1,9 @@
 //! The checks of `rcache doctor` that are about the cluster: the host list, each host, and `-j`.
 
 use super::Finding;
-use crate::cli::{number, text};
 use config::environment::DISTCC_HOSTS;
 use config::{Environment, Loaded, Origin};
-use serde_json::Value;
+use talk::questions::{HostCompiler, HostRow, Hosts};
 
 /// How to have a cluster at all.
 const NO_HOSTS: &str = "to have some: hosts = [\"k8vm0/16\"] in rcache.toml, or DISTCC_HOSTS; \
@@ -18,7 +17,7 @@ const SAME_COMPILER: &str = "give it this machine's compiler, of the same packag
 pub fn cluster(
     loaded: &Loaded,
     environment: &Environment,
-    answer: Result<Value, String>,
+    answer: Result<Hosts, String>,
 ) -> Vec<Finding> {
     let mut findings = vec![host_list(loaded, environment)];
     if loaded.config.hosts.hosts.is_empty() {
@@ -26,7 +25,7 @@ pub fn cluster(
     }
     findings.extend(list_that_loses(loaded, environment));
     match answer {
-        Ok(answer) => findings.extend(hosts(&answer)),
+        Ok(answer) => findings.extend(hosts(&answer.hosts)),
         Err(error) => {
             findings.push(Finding::fail("hosts", error, "see what is said of the daemon"))
         }
@@ -72,11 +71,9 @@ fn origin(loaded: &Loaded) -> Option<Origin> {
 }
 
 /// A finding for each host of the daemon's answer, and one for all.
-fn hosts(answer: &Value) -> Vec<Finding> {
-    let rows = answer.get("hosts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+fn hosts(rows: &[HostRow]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = rows.iter().map(host).collect();
-    let usable = rows.iter().filter(|row| is_usable(row));
-    let slots: u64 = usable.map(|row| number(row, "/slots")).sum();
+    let slots: u64 = rows.iter().filter(|row| row.usable).map(|row| row.slots).sum();
     findings.push(match slots {
         0 => Finding::fail(
             "jobs",
@@ -90,44 +87,38 @@ fn hosts(answer: &Value) -> Vec<Finding> {
     findings
 }
 
-fn is_usable(row: &Value) -> bool {
-    row.get("usable").and_then(Value::as_bool).unwrap_or(false)
-}
-
-fn host(row: &Value) -> Finding {
-    let name = text(row, "/host");
-    if !is_usable(row) {
-        let why = match text(row, "/why_not") {
-            "" => "not used",
-            why => why,
-        };
+fn host(row: &HostRow) -> Finding {
+    let name = &row.host;
+    if !row.usable {
+        let why = row.why_not.as_deref().unwrap_or("not used");
         return Finding::warn("host", format!("{name}: {why}"), remedy(row));
     }
-    let worker = match text(row, "/worker") {
+    let worker = match row.worker.as_str() {
         "" | "unknown" => String::new(),
         worker => format!(", {worker}"),
     };
-    let slots = number(row, "/slots");
+    let slots = row.slots;
     let seen = format!("{name}: {slots} {}{worker}", if slots == 1 { "slot" } else { "slots" });
-    let compilers = row.get("compilers").and_then(Value::as_array).into_iter().flatten();
-    let (same, other): (Vec<&Value>, Vec<&Value>) =
-        compilers.partition(|compiler| compiler["same"].as_bool().unwrap_or(false));
-    let names = |of: &[&Value]| {
-        of.iter().map(|compiler| text(compiler, "/name")).collect::<Vec<_>>().join(", ")
+    let compilers = row.compilers.iter().flatten();
+    let (same, other): (Vec<&HostCompiler>, Vec<&HostCompiler>) =
+        compilers.partition(|compiler| compiler.same);
+    let names = |of: &[&HostCompiler]| {
+        of.iter().map(|compiler| compiler.name.as_str()).collect::<Vec<_>>().join(", ")
     };
     let seen = if same.is_empty() { seen } else { format!("{seen}, the same {}", names(&same)) };
     match other.first() {
         None => Finding::ok("host", seen),
         Some(first) => {
-            let seen = format!("{seen}; not {}: {}", names(&other), text(first, "/why_not"));
+            let why_not = first.why_not.as_deref().unwrap_or_default();
+            let seen = format!("{seen}; not {}: {why_not}", names(&other));
             Finding::warn("host", seen, SAME_COMPILER)
         }
     }
 }
 
 /// What to do about a host that is not used.
-fn remedy(row: &Value) -> String {
-    match text(row, "/trouble") {
+fn remedy(row: &HostRow) -> String {
+    match row.trouble.as_deref().unwrap_or_default() {
         "down" => "take `,down` out of the list when it is back".to_owned(),
         "no_address" => {
             "correct the name in the list, or give its address; try `getent hosts NAME`".to_owned()
@@ -158,10 +149,10 @@ mod tests {
     use super::super::Grade;
     use super::*;
     use config::Config;
-    use serde_json::json;
+    use serde_json::{Value, from_value, json};
     use std::ffi::OsString;
 
-    fn checked(variables: &[(&str, &str)], answer: Value) -> Vec<Finding> {
+    fn checked(variables: &[(&str, &str)], hosts: Vec<HostRow>) -> Vec<Finding> {
         let empty = tempfile::tempdir().unwrap();
         let empty = empty.path().to_string_lossy().into_owned();
         let mut all: Vec<(OsString, OsString)> = vec![
@@ -172,12 +163,12 @@ mod tests {
         std::fs::write(format!("{empty}/hosts"), "").unwrap();
         all.extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
         let environment = Environment::new(&all);
-        cluster(&Config::load(&environment), &environment, Ok(answer))
+        cluster(&Config::load(&environment), &environment, Ok(Hosts { hosts, ..Hosts::default() }))
     }
 
     #[test]
     fn without_hosts_it_says_how_to_have_some() {
-        let findings = checked(&[("DISTCC_HOSTS", "")], json!({ "hosts": [] }));
+        let findings = checked(&[("DISTCC_HOSTS", "")], Vec::new());
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].grade, Grade::Ok);
         assert!(findings[0].seen.contains("DISTCC_HOSTS"), "{findings:?}");
@@ -186,11 +177,10 @@ mod tests {
 
     #[test]
     fn the_list_that_counts_is_named() {
-        let answer = || json!({ "hosts": [] });
-        let findings = checked(&[("DISTCC_HOSTS", "a/2 b")], answer());
+        let findings = checked(&[("DISTCC_HOSTS", "a/2 b")], Vec::new());
         assert_eq!(findings[0], Finding::ok("host list", "2 hosts in DISTCC_HOSTS"));
         let both = [("DISTCC_HOSTS", "a/2"), ("RCACHE_HOSTS", "b/4")];
-        let findings = checked(&both, answer());
+        let findings = checked(&both, Vec::new());
         assert_eq!(findings[0].seen, "1 host in RCACHE_HOSTS");
         assert_eq!(findings[1].grade, Grade::Warn);
         assert!(findings[1].seen.contains("RCACHE_HOSTS goes before it"), "{findings:?}");
@@ -198,9 +188,12 @@ mod tests {
 
     #[test]
     fn each_host_has_its_advice() {
-        let host = |trouble: &str, why: &str| {
-            json!({ "host": "h:3632", "slots": 4, "usable": false, "why_not": why,
-                    "trouble": trouble })
+        let host = |trouble: &str, why: &str| HostRow {
+            host: "h:3632".to_owned(),
+            slots: 4,
+            why_not: Some(why.to_owned()),
+            trouble: Some(trouble.to_owned()),
+            ..HostRow::default()
         };
         for (trouble, part) in [
             ("down", ",down"),
@@ -212,7 +205,7 @@ mod tests {
             ("failing", "tried again"),
             ("what another version says", "rcache hosts"),
         ] {
-            let findings = hosts(&json!({ "hosts": [host(trouble, "its words")] }));
+            let findings = hosts(&[host(trouble, "its words")]);
             assert_eq!(findings[0].grade, Grade::Warn, "{trouble}");
             assert_eq!(findings[0].seen, "h:3632: its words");
             assert!(findings[0].remedy.contains(part), "{trouble}: {findings:?}");
@@ -222,15 +215,16 @@ mod tests {
 
     #[test]
     fn usable_hosts_say_what_they_have_and_how_many_jobs_that_makes() {
-        let answer = json!({ "hosts": [
+        let answer: Value = json!([
             { "host": "a:3632", "slots": 16, "usable": true, "worker": "rcache 0.1.0",
               "compilers": [{ "name": "gcc", "same": true }, { "name": "g++", "same": true }] },
             { "host": "b:3632", "slots": 1, "usable": true, "worker": "distccd",
               "compilers": [{ "name": "gcc", "same": true },
                             { "name": "clang", "same": false, "why_not": "it has clang 15" }] },
             { "host": "c:3632", "slots": 12, "usable": false, "why_not": "x", "trouble": "down" },
-        ] });
-        let findings = hosts(&answer);
+        ]);
+        let rows: Vec<HostRow> = from_value(answer).unwrap();
+        let findings = hosts(&rows);
         assert_eq!(
             findings[0],
             Finding::ok("host", "a:3632: 16 slots, rcache 0.1.0, the same gcc, g++")

@@ -2,11 +2,12 @@
 
 use crate::cli::screen;
 use config::{Environment, Host, Loaded};
-use serde_json::Value;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use talk::questions::{Stats, Status};
 
 /// As much of the end of the log goes into a report, in bytes.
 const LOG_BYTES_MAX: u64 = 64 << 10;
@@ -18,9 +19,9 @@ pub struct Parts<'a> {
     /// The settings in force.
     pub loaded: &'a Loaded,
     /// What the daemon says of itself, or why it does not.
-    pub status: Result<Value, String>,
+    pub status: Result<Status, String>,
     /// Its counters.
-    pub stats: Result<Value, String>,
+    pub stats: Result<Stats, String>,
 }
 
 /// Writes the report, and says where it is and what is not in it.
@@ -59,12 +60,8 @@ fn assemble(parts: &Parts) -> String {
     let rows: Vec<String> =
         rows.iter().map(|row| format!("{} = {}  ({})", row.key, row.value, row.origin)).collect();
     section("settings", &rows.join("\n"));
-    for (title, answer) in [("daemon", &parts.status), ("stats", &parts.stats)] {
-        match answer {
-            Ok(answer) => section(title, &format!("{answer:#}")),
-            Err(error) => section(title, error),
-        }
-    }
+    section("daemon", &answer(&parts.status));
+    section("stats", &answer(&parts.stats));
     let cache_dir = &parts.loaded.config.cache_dir;
     section("file systems", &mounts(&[cache_dir.as_path(), Path::new("/tmp"), Path::new(".")]));
     if let Some(log) = &parts.loaded.config.log_file {
@@ -74,6 +71,16 @@ fn assemble(parts: &Parts) -> String {
 }
 
 /// Kernel, distribution, processors and memory.
+/// What the daemon said, or why it did not.
+fn answer(answer: &Result<impl Serialize, String>) -> String {
+    match answer {
+        Ok(answer) => {
+            serde_json::to_string_pretty(answer).unwrap_or_else(|error| error.to_string())
+        }
+        Err(why) => why.clone(),
+    }
+}
+
 fn machine() -> String {
     let kernel = rustix::system::uname();
     let line_of = |file: &str, start: &str| {

@@ -1,12 +1,14 @@
 //! What `rcache stats` looks like.
 
 use super::*;
+use serde_json::{Value, from_value, json};
+use talk::questions::Culprit;
 
 /// Three hours and 25 minutes after the counters were set to 0.
 const NOW: u64 = 1_795_502_300;
 
-fn answer(counters: Value) -> Value {
-    json!({
+fn answer(counters: Value) -> Stats {
+    let answer = json!({
         "version": "0.1.0",
         "counters": counters,
         "store": {
@@ -18,7 +20,8 @@ fn answer(counters: Value) -> Value {
         "time_saved_ms": 0, "compile_time_ms": 0,
         "since": 1_795_490_000,
         "cache_dir": "/home/u/.cache/rcache",
-    })
+    });
+    from_value(answer).unwrap()
 }
 
 #[test]
@@ -46,25 +49,27 @@ fn a_busy_cache() {
         "local_compile": 70, "remote_compile": 2, "remote_failed": 1,
         "sent_as_files": 1, "sent_as_text": 1, "stayed_here": 2,
     }));
-    answer["uncacheable"] = json!([
+    answer.uncacheable = from_value(json!([
         { "counter": "unsupported_compiler_option", "detail": "-foo", "count": 1 },
         { "counter": "unsupported_compiler_option", "detail": "-fplugin=x", "count": 2 },
         { "counter": "called_for_link", "detail": "", "count": 20 },
         { "counter": "modified_input_file", "detail": "/src/a.h", "count": 1 },
         { "counter": "stayed_here", "detail": ".incbin or .include", "count": 2 },
-    ]);
-    answer["time_saved_ms"] = json!(12_300_000);
-    answer["compile_time_ms"] = json!(61_000);
-    answer["store"]["evicted"] = json!(12);
-    answer["store"]["max_files"] = json!(10_000);
-    answer["hosts"] = json!([
+    ]))
+    .unwrap();
+    answer.time_saved_ms = 12_300_000;
+    answer.compile_time_ms = 61_000;
+    answer.store.evicted = 12;
+    answer.store.max_files = 10_000;
+    answer.hosts = from_value(json!([
         { "host": "k8vm0:3632", "slots": 16, "in_flight": 3, "completed": 1_200, "failed": 0,
           "usable": true, "why_not": null, "compiler": "same" },
         { "host": "k8n1:3632", "slots": 12, "in_flight": 0, "completed": 0, "failed": 0,
           "usable": true, "why_not": null, "compiler": "unknown" },
         { "host": "k8n0:3632", "slots": 12, "in_flight": 0, "completed": 0, "failed": 2,
           "usable": false, "why_not": "gcc 13 there, gcc 12 here" },
-    ]);
+    ]))
+    .unwrap();
     assert_eq!(
         render(&answer, NOW, Style::Plain),
         "\
@@ -110,9 +115,10 @@ fn hits_that_were_compiled_again() {
     let mut answer = answer(json!({
         "verify_match": 1_200, "verify_mismatch": 1, "verify_unstable": 2, "verify_skipped": 3,
     }));
-    answer["uncacheable"] = json!([
+    answer.uncacheable = from_value(json!([
         { "counter": "verify_skipped", "detail": "too many were waiting", "count": 3 },
-    ]);
+    ]))
+    .unwrap();
     let shown = render(&answer, NOW, Style::Plain);
     let section = "\
 hits compiled again                    1 206
@@ -136,20 +142,20 @@ fn a_terminal_gets_bars() {
 #[test]
 fn many_culprits_are_cut_short() {
     let mut answer = answer(json!({ "unsupported_compiler_option": 9 }));
-    let rows = (0..9).map(|index| {
-        json!({
-            "counter": "unsupported_compiler_option", "detail": format!("-f{index}"), "count": 1
-        })
+    let rows = (0..9).map(|index| Culprit {
+        counter: "unsupported_compiler_option".to_owned(),
+        detail: format!("-f{index}"),
+        count: 1,
     });
-    answer["uncacheable"] = rows.collect();
+    answer.uncacheable = rows.collect();
     let shown = render(&answer, NOW, Style::Plain);
     assert!(shown.contains("-f0, -f1, -f2, -f3, -f4, and 4 more"), "{shown}");
 }
 
 #[test]
-fn an_answer_of_another_version_is_shown_as_far_as_it_goes() {
+fn an_empty_answer_is_shown_as_far_as_it_goes() {
     assert_eq!(
-        render(&json!({}), NOW, Style::Plain),
+        render(&Stats::default(), NOW, Style::Plain),
         "no cacheable calls yet\n\nstore 0B\n  results                                  0\n"
     );
 }

@@ -2,10 +2,9 @@
 
 use super::line::{Line, padded, width};
 use crate::cli::screen::{Paint, Style, count, percent};
-use crate::cli::{number, text};
 use config::Span;
-use serde_json::Value;
 use std::time::Duration;
+use talk::questions::{Counters, HostRow, Top, UnitRow};
 
 /// Room for lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +33,9 @@ const PLACE_MAX: usize = 32;
 /// One look at the build.
 pub struct Frame<'a> {
     /// The daemon's answer.
-    pub answer: &'a Value,
-    /// The counters when the view began; null for those since the daemon started.
-    pub before: &'a Value,
+    pub answer: &'a Top,
+    /// The counters when the view began; none for those since the daemon started.
+    pub before: &'a Counters,
     /// How long that is ago; `None` for a single look.
     pub watched: Option<Duration>,
     /// How it is decorated.
@@ -67,8 +66,7 @@ impl Frame<'_> {
 
     /// Events of a kind since the view began.
     fn counter(&self, name: &str) -> u64 {
-        let before = self.before.get(name).and_then(Value::as_u64).unwrap_or(0);
-        number(self.answer, &format!("/counters/{name}")).saturating_sub(before)
+        self.answer.counters.get(name).saturating_sub(self.before.get(name))
     }
 
     fn title(&self) -> Line {
@@ -76,7 +74,7 @@ impl Frame<'_> {
         let since = match self.watched {
             Some(watched) => format!("  {}; q ends", span(Duration::from_secs(watched.as_secs()))),
             None => {
-                let up = Duration::from_secs(number(self.answer, "/uptime_s"));
+                let up = Duration::from_secs(self.answer.uptime_s);
                 format!("  since the daemon started, {} ago", span(up))
             }
         };
@@ -118,50 +116,52 @@ impl Frame<'_> {
     }
 
     fn this_machine(&self) -> Line {
-        let local = |name: &str| number(self.answer, &format!("/local/{name}"));
-        let (busy, slots, waiting) = (local("in_flight"), local("slots"), local("waiting"));
+        let local = &self.answer.local;
+        let (busy, slots, waiting) = (local.in_flight, local.slots, local.waiting);
         let line = label("here").and_bar(BAR, busy, slots, self.style);
         line.and(None, format!("{busy}/{slots} busy{}", waits(waiting)))
     }
 
     /// A heading and a line for each host; nothing where there are none.
     fn hosts(&self) -> Vec<Line> {
-        let hosts = rows(self.answer, "hosts");
+        let hosts = &self.answer.hosts;
         if hosts.is_empty() {
             return Vec::new();
         }
-        let usable = || hosts.iter().filter(|host| is_usable(host));
-        let sum = |pointer| usable().map(|host| number(host, pointer)).sum::<u64>();
-        let (busy, slots) = (sum("/in_flight"), sum("/slots"));
+        let usable = || hosts.iter().filter(|host| host.usable);
+        let sum = |of: fn(&HostRow) -> u64| usable().map(of).sum::<u64>();
+        let (busy, slots) = (sum(|host| host.in_flight), sum(|host| host.slots));
         let heading = Line::of(Some(Paint::Bold), padded("hosts", LABEL))
             .and_bar(BAR, busy, slots, self.style)
-            .and(None, format!("{busy}/{slots} busy{}", waits(number(self.answer, "/waiting"))))
+            .and(None, format!("{busy}/{slots} busy{}", waits(self.answer.waiting)))
             .and(Some(Paint::Dim), format!(", {} of {} usable", usable().count(), hosts.len()));
-        let names = hosts.iter().map(|host| width(text(host, "/host"))).max().unwrap_or(0);
+        let names = hosts.iter().map(|host| width(&host.host)).max().unwrap_or(0);
         let lines = hosts.iter().map(|host| self.host(host, names.min(PLACE_MAX)));
         std::iter::once(heading).chain(lines).collect()
     }
 
-    fn host(&self, host: &Value, names: usize) -> Line {
-        let (busy, slots) = (number(host, "/in_flight"), number(host, "/slots"));
-        let line = Line::of(None, format!("  {}  ", padded(text(host, "/host"), names)))
+    fn host(&self, host: &HostRow, names: usize) -> Line {
+        let (busy, slots) = (host.in_flight, host.slots);
+        let line = Line::of(None, format!("  {}  ", padded(&host.host, names)))
             .and_bar(HOST_BAR, busy, slots, self.style)
             .and(None, format!("{:>7}", format!("{busy}/{slots}")))
-            .and(None, format!("{:>8} done", count(number(host, "/completed"))));
-        let failed = number(host, "/failed");
-        let line = match failed {
+            .and(None, format!("{:>8} done", count(host.completed)));
+        let line = match host.failed {
             0 => line,
             failed => line.and(Some(Paint::Yellow), format!("  {} failed", count(failed))),
         };
-        match is_usable(host) {
+        match host.usable {
             true => line,
-            false => line.and(Some(Paint::Red), format!("  {}", text(host, "/why_not"))),
+            false => {
+                let why_not = host.why_not.as_deref().unwrap_or_default();
+                line.and(Some(Paint::Red), format!("  {why_not}"))
+            }
         }
     }
 
     /// A heading and a line for each unit, the oldest first.
     fn units(&self) -> Vec<Line> {
-        let units = rows(self.answer, "units");
+        let units = &self.answer.units;
         let heading = Line::of(Some(Paint::Bold), padded("units", LABEL));
         let heading = match units.len() {
             0 => heading.and(None, "none under way"),
@@ -169,11 +169,11 @@ impl Frame<'_> {
         };
         let places: Vec<(Option<Paint>, String)> = units.iter().map(place).collect();
         let widest = places.iter().map(|(_, place)| width(place)).max().unwrap_or(0);
-        let line = |unit: &Value, (paint, place): &(Option<Paint>, String)| {
-            let seconds = number(unit, "/stage_ms") as f64 / 1e3;
+        let line = |unit: &UnitRow, (paint, place): &(Option<Paint>, String)| {
+            let seconds = unit.stage_ms as f64 / 1e3;
             Line::of(None, format!("{seconds:>8.1} s  "))
                 .and(*paint, padded(place, widest.min(PLACE_MAX)))
-                .and(None, format!("  {}", text(unit, "/source")))
+                .and(None, format!("  {}", unit.source))
         };
         let lines = units.iter().zip(&places).map(|(unit, place)| line(unit, place));
         std::iter::once(heading).chain(lines).collect()
@@ -181,9 +181,9 @@ impl Frame<'_> {
 }
 
 /// Where a unit is, in words, and in which colour.
-fn place(unit: &Value) -> (Option<Paint>, String) {
-    match text(unit, "/stage") {
-        "host" => (Some(Paint::Green), text(unit, "/host").to_owned()),
+fn place(unit: &UnitRow) -> (Option<Paint>, String) {
+    match unit.stage.as_str() {
+        "host" => (Some(Paint::Green), unit.host.clone().unwrap_or_default()),
         "local" => (None, "this machine".to_owned()),
         "preprocessing" => (Some(Paint::Dim), "preprocessing".to_owned()),
         "waiting" => (Some(Paint::Yellow), "waits for a host".to_owned()),
@@ -204,14 +204,6 @@ fn waits(waiting: u64) -> String {
         1 => ", 1 waits".to_owned(),
         waiting => format!(", {waiting} wait"),
     }
-}
-
-fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn is_usable(host: &Value) -> bool {
-    host.get("usable").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// Rows for each of two blocks. Where not all fit, the first gets what the second leaves, and at

@@ -1,14 +1,15 @@
 //! The calls of a compilation database (clang.llvm.org/docs/JSONCompilationDatabase.html), compiled again and compared.
 
 use super::progress;
+use crate::cli::ask;
 use crate::cli::screen::count;
-use crate::cli::{ask, text};
 use crate::find_compiler;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use talk::questions::{Question, RecompileVerdict, Recompiled};
 use talk::wrappers;
 
 /// Reasons why calls are not compared that are named.
@@ -19,6 +20,15 @@ const REASONS_MAX: usize = 8;
 pub struct Call {
     folder: PathBuf,
     words: Vec<String>,
+}
+
+/// A call as tools write it down: with its words, or with a line for a shell.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Row {
+    directory: PathBuf,
+    arguments: Option<Vec<String>>,
+    command: String,
 }
 
 /// Reads the calls.
@@ -33,22 +43,21 @@ pub fn read(file: &Path) -> Result<Vec<Call>, String> {
              -DCMAKE_EXPORT_COMPILE_COMMANDS=ON, ninja with -t compdb, and bear for any build"
         )
     })?;
-    let value: Value = serde_json::from_slice(&text).map_err(|error| format!("{name}: {error}"))?;
-    let rows = value.as_array().ok_or_else(|| format!("{name}: it is no list of calls"))?;
+    let rows: Vec<Row> = serde_json::from_slice(&text)
+        .map_err(|error| format!("{name}: it is no list of calls: {error}"))?;
     let file = std::path::absolute(file).map_err(|error| format!("{name}: {error}"))?;
     let base = file.parent().unwrap_or(Path::new("/"));
     let call = |row| Call::read(row, base);
-    let calls = rows.iter().enumerate();
+    let calls = rows.into_iter().enumerate();
     calls.map(|(at, row)| call(row).map_err(|why| format!("{name}: call {at}: {why}"))).collect()
 }
 
 impl Call {
-    fn read(row: &Value, base: &Path) -> Result<Call, String> {
-        let words = match row.get("arguments").and_then(Value::as_array) {
-            Some(words) => words.iter().map(|word| word.as_str().map(str::to_owned)).collect(),
-            None => Some(config::words::split(text(row, "/command"))?),
+    fn read(row: Row, base: &Path) -> Result<Call, String> {
+        let mut words = match row.arguments {
+            Some(words) => words,
+            None => config::words::split(&row.command)?,
         };
-        let mut words: Vec<String> = words.ok_or("an argument is no text")?;
         // Some generators write the launcher down as well.
         while words.len() > 1 && wrappers::is_wrapper(OsStr::new(&words[0])) {
             words.remove(0);
@@ -56,7 +65,7 @@ impl Call {
         if words.is_empty() {
             return Err("it has neither `arguments` nor `command`".to_owned());
         }
-        Ok(Call { folder: base.join(text(row, "/directory")), words })
+        Ok(Call { folder: base.join(row.directory), words })
     }
 
     /// Makes the surroundings those of the call; returns its words with the compiler's path.
@@ -93,8 +102,7 @@ pub fn compile_again(calls: &[Call]) -> Result<Compared, String> {
     for call in calls {
         match call.enter() {
             Ok(words) => {
-                let question = json!({ "command": "recompile", "arguments": words });
-                compared.add(call, &ask(question, true)?);
+                compared.add(call, ask(&Question::Recompile { arguments: words }, true)?);
             }
             Err(why) => *compared.not_comparable.entry(why).or_default() += 1,
         }
@@ -105,14 +113,15 @@ pub fn compile_again(calls: &[Call]) -> Result<Compared, String> {
 }
 
 impl Compared {
-    fn add(&mut self, call: &Call, answer: &Value) {
-        let why = text(answer, "/why").to_owned();
-        match text(answer, "/verdict") {
-            "same" => self.same += 1,
-            "unstable" => self.unstable += 1,
-            "different" => self.different.push((config::words::join(&call.words), why)),
-            "not_comparable" => *self.not_comparable.entry(why).or_default() += 1,
-            _ => self.not_cached += 1,
+    fn add(&mut self, call: &Call, Recompiled { verdict, why }: Recompiled) {
+        match verdict {
+            RecompileVerdict::Same => self.same += 1,
+            RecompileVerdict::Unstable => self.unstable += 1,
+            RecompileVerdict::Different => {
+                self.different.push((config::words::join(&call.words), why));
+            }
+            RecompileVerdict::NotComparable => *self.not_comparable.entry(why).or_default() += 1,
+            RecompileVerdict::NotCached => self.not_cached += 1,
         }
     }
 
@@ -153,24 +162,40 @@ impl Compared {
     }
 
     /// For scripts.
-    pub fn as_json(&self) -> Value {
-        let different = self
-            .different
-            .iter()
-            .map(|(call, differences)| json!({ "call": call, "differences": differences }));
-        json!({
-            "same": self.same,
-            "different": different.collect::<Vec<_>>(),
-            "unstable": self.unstable,
-            "not_comparable": self.not_comparable,
-            "not_cached": self.not_cached,
-        })
+    pub fn report(&self) -> Report<'_> {
+        let different = self.different.iter();
+        Report {
+            same: self.same,
+            different: different
+                .map(|(call, differences)| Difference { call, differences })
+                .collect(),
+            unstable: self.unstable,
+            not_comparable: &self.not_comparable,
+            not_cached: self.not_cached,
+        }
     }
+}
+
+/// The calls in what `rcache verify --json` prints.
+#[derive(Serialize)]
+pub struct Report<'a> {
+    same: u64,
+    different: Vec<Difference<'a>>,
+    unstable: u64,
+    not_comparable: &'a BTreeMap<String, u64>,
+    not_cached: u64,
+}
+
+#[derive(Serialize)]
+struct Difference<'a> {
+    call: &'a str,
+    differences: &'a str,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn calls_in_both_forms() {
@@ -201,11 +226,11 @@ mod tests {
         let call = Call { folder: "/b".into(), words: vec!["gcc".into(), "a b".into()] };
         let mut compared = Compared::default();
         for (verdict, why) in [
-            ("same", ""),
-            ("not_cached", "it is not cached"),
-            ("not_comparable", "it can hold the time of its compile"),
+            (RecompileVerdict::Same, ""),
+            (RecompileVerdict::NotCached, "it is not cached"),
+            (RecompileVerdict::NotComparable, "it can hold the time of its compile"),
         ] {
-            compared.add(&call, &json!({ "verdict": verdict, "why": why }));
+            compared.add(&call, Recompiled { verdict, why: why.to_owned() });
         }
         assert_eq!(
             compared.render(),
@@ -214,7 +239,8 @@ compiled again 1: 1 the same, 1 cannot be compared, 1 not cached
   not compared: it can hold the time of its compile (1)
 "
         );
-        compared.add(&call, &json!({ "verdict": "different", "why": "object: stored …" }));
+        let why = "object: stored …".to_owned();
+        compared.add(&call, Recompiled { verdict: RecompileVerdict::Different, why });
         let shown = compared.render();
         assert!(shown.starts_with("compiled again 2: 1 DIFFERENT, 1 the same, "), "{shown}");
         assert!(shown.contains("\n  gcc 'a b'\n    object: stored …\n"), "{shown}");

@@ -11,11 +11,11 @@ use cache::entry::PartKind;
 use compiler::hasher::Digest;
 use compiler::outcome::Counter;
 use config::Environment;
-use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 use talk::launcher_protocol::{Caller, Terminal};
+use talk::questions::Foretold;
 
 /// Reasons that are listed for a miss; the first few say it all.
 const REASONS_MAX: usize = 12;
@@ -23,52 +23,46 @@ const REASONS_MAX: usize = 12;
 /// A value longer than this is cut in the middle of a sentence.
 const VALUE_CHARS_MAX: usize = 100;
 
-/// Answers `{"command":"explain","arguments":[compiler, argument…]}`.
+/// What would become of a call; `words` are its compiler and the words after it.
 pub fn explain(
     daemon: &Daemon,
     conversation: &mut Conversation,
     caller: &Caller,
-    question: &Value,
-) -> io::Result<Value> {
-    let words: Vec<OsString> = question["arguments"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|word| word.as_str().map(OsString::from))
-        .collect();
+    words: &[String],
+) -> io::Result<Result<Foretold, String>> {
     let Some((compiler, arguments)) = words.split_first() else {
-        return Ok(json!({ "error": "no compiler is named" }));
+        return Ok(Err("no compiler is named".to_owned()));
     };
     let call = Call {
         caller: caller.clone(),
         terminal: Terminal::default(),
         compiler: compiler.into(),
-        arguments: arguments.to_vec(),
+        arguments: arguments.iter().map(OsString::from).collect(),
     };
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
     let cache = match daemon.cache(config) {
         Ok(cache) => cache,
-        Err(why) => return Ok(json!({ "error": why })),
+        Err(why) => return Ok(Err(why)),
     };
     if config.disable {
-        return Ok(verdict(Counter::Disabled.name(), vec!["`disable` is set".to_owned()]));
+        return Ok(Ok(verdict(Counter::Disabled.name(), vec!["`disable` is set".to_owned()])));
     }
     let foretold = Unit::understand(daemon, conversation, &call, config)
         .and_then(|unit| explain_unit(daemon, conversation, &cache, &unit));
     match foretold {
-        Ok(verdict) => Ok(verdict),
+        Ok(verdict) => Ok(Ok(verdict)),
         Err(Stop::Uncacheable(reason)) => {
             let detail = Some(reason.detail).filter(|detail| !detail.is_empty());
-            Ok(verdict(reason.counter.name(), detail.into_iter().collect()))
+            Ok(Ok(verdict(reason.counter.name(), detail.into_iter().collect())))
         }
         Err(Stop::Gone(error)) => Err(error),
-        Err(Stop::CompileFailed) => Ok(verdict(Counter::CompileFailed.name(), Vec::new())),
+        Err(Stop::CompileFailed) => Ok(Ok(verdict(Counter::CompileFailed.name(), Vec::new()))),
     }
 }
 
-fn verdict(name: &str, reasons: Vec<String>) -> Value {
-    json!({ "verdict": name, "reasons": reasons })
+fn verdict(name: &str, reasons: Vec<String>) -> Foretold {
+    Foretold { verdict: name.to_owned(), reasons }
 }
 
 fn explain_unit(
@@ -76,7 +70,7 @@ fn explain_unit(
     conversation: &mut Conversation,
     cache: &Arc<Cache>,
     unit: &Unit,
-) -> Result<Value, Stop> {
+) -> Result<Foretold, Stop> {
     let (known, found) = look_up::direct(daemon, cache, unit);
     if found.is_some() {
         let reason = "the source, and every file that it read or missed, are as they were";

@@ -11,12 +11,12 @@ use config::host_list::{Endpoint, Host, HostList};
 use config::{Config, Environment};
 use remote::fleet::{HostState, Question, Trouble, Visit};
 use remote::reapi::engines::{EngineState, Wish};
-use serde_json::{Value, json};
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use talk::launcher_protocol::Caller;
 use talk::party::Party;
+use talk::questions::{HostCompiler, HostRow, Hosts, Likeness, LocalRow};
 use talk::wrappers;
 
 /// The compilers that hosts are asked about, where this machine has them.
@@ -28,7 +28,7 @@ const ASKED_ABOUT: [(&str, Language); 4] = [
 ];
 
 /// What is known of the hosts of a list.
-pub fn known(daemon: &Daemon, config: &Config) -> Value {
+pub fn known(daemon: &Daemon, config: &Config) -> Vec<HostRow> {
     let fleet = daemon.fleet.report(&config.hosts);
     let states = daemon.engines.states();
     let engines = listed(&config.hosts).map(|endpoint| {
@@ -53,7 +53,7 @@ fn ask_engines(
     conversation: &mut Conversation,
     caller: &Caller,
     config: &Config,
-) -> io::Result<Vec<Value>> {
+) -> io::Result<Vec<HostRow>> {
     let environment = Environment::new(&caller.environment);
     let variable = |name: &str| environment.get(name).and_then(|value| value.to_str());
     let mut rows = Vec::new();
@@ -100,7 +100,7 @@ fn engine_row(
     endpoint: &Endpoint,
     state: Option<&EngineState>,
     asked: Option<Result<Duration, String>>,
-) -> Value {
+) -> HostRow {
     let number = |of: fn(&EngineState) -> u64| state.map_or(0, of);
     let (round_trip, why_not) = match (asked, endpoint.down) {
         (_, true) => (None, Some("marked as down in the list".to_owned())),
@@ -109,20 +109,20 @@ fn engine_row(
         (None, _) => (None, state.and_then(|state| state.out.clone())),
     };
     let completed = number(|state| state.completed);
-    json!({
-        "host": endpoint.to_string(),
-        "address": null,
-        "slots": endpoint.slots,
-        "in_flight": number(|state| state.in_flight as u64),
-        "completed": completed,
-        "failed": number(|state| state.failed),
-        "usable": why_not.is_none(),
-        "why_not": why_not,
-        "trouble": if endpoint.down { Some(Trouble::Down.name()) } else { None },
-        "compiler": if completed > 0 { "same" } else { "unknown" },
-        "round_trip_us": round_trip.map(|time| time.as_micros() as u64),
-        "worker": "reapi",
-    })
+    HostRow {
+        host: endpoint.to_string(),
+        slots: endpoint.slots as u64,
+        in_flight: number(|state| state.in_flight as u64),
+        completed,
+        failed: number(|state| state.failed),
+        usable: why_not.is_none(),
+        why_not,
+        trouble: endpoint.down.then(|| Trouble::Down.name().to_owned()),
+        compiler: if completed > 0 { Likeness::Same } else { Likeness::Unknown },
+        round_trip_us: round_trip.map(|time| time.as_micros() as u64),
+        worker: "reapi".to_owned(),
+        ..HostRow::default()
+    }
 }
 
 /// Asks each host.
@@ -132,28 +132,28 @@ pub fn ask(
     caller: &Caller,
     cache: &Cache,
     config: &Config,
-) -> io::Result<Value> {
+) -> io::Result<Hosts> {
     let questions = questions(daemon, conversation, caller, cache, config)?;
     let visits =
         daemon.fleet.visit(&config.hosts, &questions, &mut || conversation.still_waiting())?;
-    let mut rows: Vec<Value> = visits.iter().map(visited_row).collect();
+    let mut rows: Vec<HostRow> = visits.iter().map(visited_row).collect();
     rows.extend(ask_engines(daemon, conversation, caller, config)?);
-    Ok(json!({
-        "hosts": rows,
-        "waiting": daemon.fleet.waiting(),
-        "local": this_machine(daemon, config),
-    }))
+    Ok(Hosts {
+        hosts: rows,
+        waiting: daemon.fleet.waiting() as u64,
+        local: this_machine(daemon, config),
+    })
 }
 
 /// The slots of this machine.
-pub fn this_machine(daemon: &Daemon, config: &Config) -> Value {
+pub fn this_machine(daemon: &Daemon, config: &Config) -> LocalRow {
     let (slots_used, slots_waiting) = daemon.slots.load();
-    json!({
-        "slots": config.local_slots,
-        "in_flight": slots_used,
-        "waiting": slots_waiting,
-        "used_most": daemon.slots.used_most(),
-    })
+    LocalRow {
+        slots: config.local_slots as u64,
+        in_flight: slots_used as u64,
+        waiting: slots_waiting as u64,
+        used_most: daemon.slots.used_most() as u64,
+    }
 }
 
 /// The compilers of this machine; one that cannot be identified is left out.
@@ -207,40 +207,43 @@ fn find_program(environment: &Environment, name: &str) -> Option<PathBuf> {
     })
 }
 
-fn row(state: &HostState) -> Value {
-    json!({
-        "host": state.host,
-        "address": state.address.map(|address| address.ip().to_string()),
-        "slots": state.slots,
-        "in_flight": state.in_flight,
-        "completed": state.completed,
-        "failed": state.failed,
-        "usable": state.why_not.is_none(),
-        "why_not": state.why_not,
-        "trouble": state.trouble.map(Trouble::name),
-        "compiler": match state.same_compiler {
-            Some(true) => "same",
-            Some(false) => "other",
-            None => "unknown",
+fn row(state: &HostState) -> HostRow {
+    HostRow {
+        host: state.host.clone(),
+        address: state.address.map(|address| address.ip().to_string()),
+        slots: state.slots as u64,
+        in_flight: state.in_flight as u64,
+        completed: state.completed,
+        failed: state.failed,
+        usable: state.why_not.is_none(),
+        why_not: state.why_not.clone(),
+        trouble: state.trouble.map(|trouble| trouble.name().to_owned()),
+        compiler: match state.same_compiler {
+            Some(true) => Likeness::Same,
+            Some(false) => Likeness::Other,
+            None => Likeness::Unknown,
         },
-        "round_trip_us": state.round_trip.map(|time| time.as_micros() as u64),
-        "worker": state.kind.as_deref().unwrap_or("unknown"),
-    })
+        round_trip_us: state.round_trip.map(|time| time.as_micros() as u64),
+        worker: state.kind.clone().unwrap_or_else(|| "unknown".to_owned()),
+        compilers: None,
+    }
 }
 
-fn visited_row(visit: &Visit) -> Value {
+fn visited_row(visit: &Visit) -> HostRow {
     let mut row = row(&visit.state);
-    let compilers = visit.compilers.iter().map(|(name, said)| {
-        json!({ "name": name, "same": said.is_ok(), "why_not": said.as_ref().err() })
+    let compilers = visit.compilers.iter().map(|(name, said)| HostCompiler {
+        name: name.clone(),
+        same: said.is_ok(),
+        why_not: said.as_ref().err().cloned(),
     });
-    row["compilers"] = compilers.collect();
+    row.compilers = Some(compilers.collect());
     // A host that has one of the compilers is of use, whatever the others are.
     if visit.compilers.iter().any(|(_, said)| said.is_ok()) {
-        row["compiler"] = json!("same");
-        if row["why_not"].is_string() && visit.state.same_compiler == Some(false) {
-            row["usable"] = json!(true);
-            row["why_not"] = Value::Null;
-            row["trouble"] = Value::Null;
+        row.compiler = Likeness::Same;
+        if row.why_not.is_some() && visit.state.same_compiler == Some(false) {
+            row.usable = true;
+            row.why_not = None;
+            row.trouble = None;
         }
     }
     row

@@ -8,11 +8,10 @@ use crate::serve::conversation::Conversation;
 use crate::serve::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
 use crate::verify;
 use crate::{Cache, Daemon};
-use cache::store::{Blob, Store};
+use cache::store::{Blob, Store, StoreError};
 use compiler::hasher::Digest;
 use compiler::outcome::Counter;
 use config::{Config, Environment};
-use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,15 +19,20 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use talk::launcher_protocol::{BUILD, Caller, ToLauncher};
-use talk::others::FROM_ELSEWHERE;
 use talk::party::Party;
+use talk::questions::{
+    Asked, Confirmed, Counters, Culprit, DaemonRow, DamagedRow, Done, Question, Removed, Stats,
+    Status, StoreSize, Top, encode,
+};
 
 /// Whether every process of this user may ask that, whatever its rights: it shows nothing of the cache,
 /// and changes nothing in it that would not change anyway.
 pub fn is_for_everybody(question: &[u8]) -> bool {
-    let question = serde_json::from_slice::<Value>(question).unwrap_or_default();
-    question[FROM_ELSEWHERE] == true
-        && matches!(question["command"].as_str(), Some("status" | "stop" | "flush"))
+    serde_json::from_slice::<Asked>(question).is_ok_and(|asked| {
+        let harmless =
+            matches!(asked.question, Question::Status | Question::Stop | Question::Flush);
+        asked.from_elsewhere && harmless
+    })
 }
 
 /// Answers one question. An error means that the asker is gone.
@@ -38,87 +42,99 @@ pub fn answer(
     caller: &Caller,
     question: &[u8],
 ) -> io::Result<()> {
-    let answer = match serde_json::from_slice::<Value>(question) {
-        Ok(question) => choose(daemon, conversation, caller, &question)?,
-        Err(error) => json!({ "error": format!("the question is no JSON: {error}") }),
+    let answer = match serde_json::from_slice::<Asked>(question) {
+        Ok(asked) => choose(daemon, conversation, caller, &asked.question)?,
+        Err(error) => encode::<Done>(&Err(format!("the question cannot be read: {error}"))),
     };
-    conversation.send(&ToLauncher::Answer(answer.to_string().into_bytes()))
+    conversation.send(&ToLauncher::Answer(answer))
 }
 
+/// The questions that are about the daemon and not about the cache of the caller; its answer.
 fn choose(
     daemon: &Daemon,
     conversation: &mut Conversation,
     caller: &Caller,
-    question: &Value,
-) -> io::Result<Value> {
-    let command = question["command"].as_str().unwrap_or_default();
-    match command {
-        "status" => return Ok(status(daemon)),
-        "stop" => {
+    question: &Question,
+) -> io::Result<Vec<u8>> {
+    match question {
+        Question::Status => return Ok(encode(&Ok(status(daemon)))),
+        Question::Stop => {
             daemon.retire();
-            return Ok(json!({}));
+            return Ok(encode(&Ok(Done {})));
         }
-        "flush" => {
+        Question::Flush => {
             daemon.finishing.wait();
             bookkeeping::flush(daemon);
-            return Ok(json!({}));
+            return Ok(encode(&Ok(Done {})));
         }
         // It is asked twice a second, during builds.
-        "top" => {}
+        Question::Top => {}
         // Statistics right after a compile count that compile.
         _ => daemon.finishing.wait(),
     }
-    match command {
-        "explain" => return explain::explain(daemon, conversation, caller, question),
-        "recompile" => return verify::answer(daemon, conversation, caller, question),
-        _ => {}
+    match question {
+        Question::Explain { arguments } => {
+            Ok(encode(&explain::explain(daemon, conversation, caller, arguments)?))
+        }
+        Question::Recompile { arguments } => {
+            Ok(encode(&verify::answer(daemon, conversation, caller, arguments)?))
+        }
+        _ => of_cache(daemon, conversation, caller, question),
     }
+}
+
+/// The questions about the cache of the caller.
+fn of_cache(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    caller: &Caller,
+    question: &Question,
+) -> io::Result<Vec<u8>> {
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
     let cache = match daemon.cache(config) {
         Ok(cache) => cache,
-        Err(why) => return Ok(json!({ "error": why })),
+        Err(why) => return Ok(encode::<Done>(&Err(why))),
     };
-    match command {
-        "hosts" => return hosts::ask(daemon, conversation, caller, &cache, config),
-        "verify" => return confirm(conversation, &cache, question),
-        _ => {}
-    }
-    let result = match command {
-        "top" => Ok(top(daemon, &cache, config)),
-        "stats" => Ok(stats(daemon, &cache, config)),
-        "zero" => {
+    Ok(match question {
+        Question::Hosts => encode(&Ok(hosts::ask(daemon, conversation, caller, &cache, config)?)),
+        Question::Verify { keys, lost } => encode(&confirm(conversation, &cache, keys, *lost)?),
+        Question::Top => encode(&Ok(top(daemon, &cache, config))),
+        Question::Zero => {
             bookkeeping::flush_cache(&cache);
             cache.store.zero_counters(SystemTime::now());
-            Ok(json!({}))
+            encode(&Ok(Done {}))
         }
-        "clear" => clear(&cache),
-        "trim" => trim(&cache, question),
-        _ => Ok(json!({ "error": format!("unknown command {command:?}") })),
-    };
-    Ok(result.unwrap_or_else(|error| json!({ "error": error.to_string() })))
+        Question::Clear => encode(&clear(&cache).map_err(|error| error.to_string())),
+        Question::Trim { max_size_bytes, older_than_s } => {
+            let older_than = older_than_s.map(Duration::from_secs);
+            let removed = trim(&cache, *max_size_bytes, older_than);
+            encode(&removed.map_err(|error| error.to_string()))
+        }
+        // The others are answered before.
+        _ => encode(&Ok(stats(daemon, &cache, config))),
+    })
 }
 
-fn status(daemon: &Daemon) -> Value {
+fn status(daemon: &Daemon) -> Status {
     let (slots_used, slots_waiting) = daemon.slots.load();
-    json!({
-        "pid": std::process::id(),
-        "version": BUILD,
-        "uptime_s": daemon.started.elapsed().as_secs(),
-        "socket": daemon.socket.to_string_lossy(),
-        "cache_dir": daemon.home.to_string_lossy(),
-        // Where it is seen under another path, it is still this one.
-        "cache_folder_id": folder_id(&daemon.home),
-        "memory_bytes": memory_bytes(),
+    Status {
+        pid: std::process::id().into(),
+        version: BUILD.to_owned(),
+        uptime_s: daemon.started.elapsed().as_secs(),
+        socket: daemon.socket.to_string_lossy().into_owned(),
+        cache_dir: daemon.home.to_string_lossy().into_owned(),
+        cache_folder_id: folder_id(&daemon.home),
+        memory_bytes: memory_bytes(),
         // The question itself is one of the active calls.
-        "active": daemon.activity.active.load(Ordering::SeqCst).saturating_sub(1),
-        "in_flight": daemon.in_flight.count(),
-        "verifying": daemon.verifier.load(),
-        "slots_used": slots_used,
-        "slots_waiting": slots_waiting,
-        "slots_used_most": daemon.slots.used_most(),
-        "calls": daemon.activity.calls.load(Ordering::Relaxed),
-    })
+        active: daemon.activity.active.load(Ordering::SeqCst).saturating_sub(1) as u64,
+        in_flight: daemon.in_flight.count() as u64,
+        verifying: daemon.verifier.load() as u64,
+        slots_used: slots_used as u64,
+        slots_waiting: slots_waiting as u64,
+        slots_used_most: daemon.slots.used_most() as u64,
+        calls: daemon.activity.calls.load(Ordering::Relaxed) as u64,
+    }
 }
 
 /// Device and inode; `None` where it is not there.
@@ -134,58 +150,54 @@ fn memory_bytes() -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
-fn stats(daemon: &Daemon, cache: &Cache, config: &Config) -> Value {
+fn stats(daemon: &Daemon, cache: &Cache, config: &Config) -> Stats {
     bookkeeping::flush(daemon);
     let all: HashMap<String, u64> = cache.store.counters().into_iter().collect();
     let count = |name: &str| all.get(name).copied().unwrap_or(0);
-    let counters: Map<String, Value> = Counter::ALL
-        .iter()
-        .map(|counter| (counter.name().to_owned(), count(counter.name()).into()))
-        .collect();
     let totals = cache.store.totals();
-    json!({
-        "version": BUILD,
-        "counters": counters,
-        "store": {
-            "bytes": totals.bytes,
-            "files": totals.files,
-            "max_bytes": config.max_size_bytes,
-            "max_files": config.max_files,
-            "evicted": totals.evicted,
+    Stats {
+        version: BUILD.to_owned(),
+        counters: counters(|counter| count(counter.name())),
+        store: StoreSize {
+            bytes: totals.bytes,
+            files: totals.files,
+            max_bytes: config.max_size_bytes,
+            max_files: config.max_files,
+            evicted: totals.evicted,
         },
-        "hosts": hosts::known(daemon, config),
-        "uncacheable": details(&all),
-        "time_saved_ms": count(TIME_SAVED),
-        "compile_time_ms": count(COMPILE_TIME),
-        "since": cache.store.zeroed_at().map_or(0, unix_seconds),
-        "daemon": {
-            "pid": std::process::id(),
-            "version": BUILD,
-            "uptime_s": daemon.started.elapsed().as_secs(),
-            "memory_bytes": memory_bytes(),
+        hosts: hosts::known(daemon, config),
+        uncacheable: details(&all),
+        time_saved_ms: count(TIME_SAVED),
+        compile_time_ms: count(COMPILE_TIME),
+        since: cache.store.zeroed_at().map_or(0, unix_seconds),
+        daemon: DaemonRow {
+            pid: std::process::id().into(),
+            version: BUILD.to_owned(),
+            uptime_s: daemon.started.elapsed().as_secs(),
+            memory_bytes: memory_bytes(),
         },
-        "cache_dir": cache.folder.to_string_lossy(),
-    })
+        cache_dir: cache.folder.to_string_lossy().into_owned(),
+    }
+}
+
+fn counters(count: impl Fn(Counter) -> u64) -> Counters {
+    Counter::ALL.iter().map(|counter| (counter.name().to_owned(), count(*counter))).collect()
 }
 
 /// The build as it runs; the counters are those since this daemon started. Nothing of it is read
 /// from the disk.
-fn top(daemon: &Daemon, cache: &Cache, config: &Config) -> Value {
-    let counters: Map<String, Value> = Counter::ALL
-        .iter()
-        .map(|counter| (counter.name().to_owned(), cache.counts.since_start(*counter).into()))
-        .collect();
-    json!({
-        "version": BUILD,
-        "pid": std::process::id(),
-        "uptime_s": daemon.started.elapsed().as_secs(),
-        "cache_dir": cache.folder.to_string_lossy(),
-        "counters": counters,
-        "units": daemon.active.report(Instant::now()),
-        "hosts": hosts::known(daemon, config),
-        "waiting": daemon.fleet.waiting(),
-        "local": hosts::this_machine(daemon, config),
-    })
+fn top(daemon: &Daemon, cache: &Cache, config: &Config) -> Top {
+    Top {
+        version: BUILD.to_owned(),
+        pid: std::process::id().into(),
+        uptime_s: daemon.started.elapsed().as_secs(),
+        cache_dir: cache.folder.to_string_lossy().into_owned(),
+        counters: counters(|counter| cache.counts.since_start(counter)),
+        units: daemon.active.report(Instant::now()),
+        hosts: hosts::known(daemon, config),
+        waiting: daemon.fleet.waiting() as u64,
+        local: hosts::this_machine(daemon, config),
+    }
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
@@ -193,7 +205,7 @@ fn unix_seconds(time: SystemTime) -> u64 {
 }
 
 /// Counters with their culprits, the most frequent first.
-fn details(all: &HashMap<String, u64>) -> Vec<Value> {
+fn details(all: &HashMap<String, u64>) -> Vec<Culprit> {
     let mut details: Vec<(u64, &str, &str)> = all
         .iter()
         .filter_map(|(name, count)| {
@@ -204,60 +216,65 @@ fn details(all: &HashMap<String, u64>) -> Vec<Value> {
     details.sort_by(|left, right| right.0.cmp(&left.0).then(left.cmp(right)));
     details
         .into_iter()
-        .map(|(count, counter, detail)| {
-            json!({ "counter": counter, "detail": detail, "count": count })
+        .map(|(count, counter, detail)| Culprit {
+            counter: counter.to_owned(),
+            detail: detail.to_owned(),
+            count,
         })
         .collect()
 }
 
-fn clear(cache: &Cache) -> Result<Value, cache::store::StoreError> {
+fn clear(cache: &Cache) -> Result<Removed, StoreError> {
     let totals = cache.store.totals();
     cache.store.clear()?;
-    Ok(json!({ "removed_files": totals.files, "removed_bytes": totals.bytes }))
+    Ok(Removed { removed_files: totals.files, removed_bytes: totals.bytes })
 }
 
-/// Answers `{"command":"verify","keys":[key…],"lost":bool}`: looks once more at blobs that seemed to
-/// be damaged, removes those that are, and on request finds the entries whose blobs are gone.
-fn confirm(conversation: &mut Conversation, cache: &Cache, question: &Value) -> io::Result<Value> {
-    let keys = question["keys"].as_array().into_iter().flatten();
-    let keys = keys.filter_map(|key| key.as_str().and_then(Digest::from_hex));
-    let (mut damaged, mut outdated, mut removed) = (Vec::new(), 0, 0);
-    for key in keys {
-        let (blob, is_removed) = cache.store.recheck(key);
-        removed += u64::from(is_removed);
+/// Looks once more at blobs that seemed to be damaged, removes those that are, and on request finds the
+/// entries whose blobs are gone.
+fn confirm(
+    conversation: &mut Conversation,
+    cache: &Cache,
+    keys: &[String],
+    lost: bool,
+) -> io::Result<Result<Confirmed, String>> {
+    let mut confirmed = Confirmed::default();
+    for key in keys.iter().filter_map(|key| Digest::from_hex(key)) {
+        let (blob, removed) = cache.store.recheck(key);
+        confirmed.removed += u64::from(removed);
         match blob {
             Blob::Damaged { why, .. } => {
-                damaged.push(json!({ "key": key.to_string(), "why": why, "removed": is_removed }));
+                confirmed.damaged.push(DamagedRow { key: key.to_string(), why, removed });
             }
-            Blob::Outdated { .. } => outdated += 1,
+            Blob::Outdated { .. } => confirmed.outdated += 1,
             Blob::Sound { .. } | Blob::Gone => {}
         }
         conversation.still_waiting()?;
     }
-    let mut lost = 0;
     // What waits in memory has no row yet.
     bookkeeping::flush_cache(cache);
-    if question["lost"].as_bool().unwrap_or(false) {
+    if lost {
         for shard in 0..Store::SHARDS {
             if let Err(error) = cache.store.find_lost(shard as u8) {
-                return Ok(json!({ "error": error.to_string() }));
+                return Ok(Err(error.to_string()));
             }
             conversation.still_waiting()?;
         }
-        lost = cache.store.take_lost();
+        confirmed.lost = cache.store.take_lost();
     }
-    Ok(json!({ "damaged": damaged, "outdated": outdated, "removed": removed, "lost": lost }))
+    Ok(Ok(confirmed))
 }
 
-fn trim(cache: &Cache, question: &Value) -> Result<Value, cache::store::StoreError> {
-    let max_size = question["max_size_bytes"].as_u64();
-    let older_than = question["older_than_s"].as_u64().map(Duration::from_secs);
+fn trim(
+    cache: &Cache,
+    max_size: Option<u64>,
+    older_than: Option<Duration>,
+) -> Result<Removed, StoreError> {
     let before = cache.store.totals();
     cache.store.trim(max_size, older_than, SystemTime::now())?;
     let after = cache.store.totals();
-    Ok(json!({
-        // Results, as in the statistics; manifests go along with them.
-        "removed_files": before.files.saturating_sub(after.files),
-        "removed_bytes": before.bytes.saturating_sub(after.bytes),
-    }))
+    Ok(Removed {
+        removed_files: before.files.saturating_sub(after.files),
+        removed_bytes: before.bytes.saturating_sub(after.bytes),
+    })
 }

@@ -1,11 +1,11 @@
 //! The units that are under way because the direct lookup did not find them, for `rcache top`.
 
 use crate::lock;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use talk::questions::UnitRow;
 
 /// Where a unit is on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,20 +76,17 @@ impl Active {
     }
 
     /// Each unit, the oldest first.
-    pub fn report(&self, now: Instant) -> Value {
+    pub fn report(&self, now: Instant) -> Vec<UnitRow> {
         let since = |then| now.saturating_duration_since(then).as_millis() as u64;
-        let row = |unit: &ActiveUnit| {
-            let host = match &unit.stage {
-                Stage::Host(host) => Some(host),
+        let row = |unit: &ActiveUnit| UnitRow {
+            source: unit.source.clone(),
+            stage: unit.stage.name().to_owned(),
+            host: match &unit.stage {
+                Stage::Host(host) => Some(host.clone()),
                 _ => None,
-            };
-            json!({
-                "source": unit.source,
-                "stage": unit.stage.name(),
-                "host": host,
-                "age_ms": since(unit.began),
-                "stage_ms": since(unit.stage_began),
-            })
+            },
+            age_ms: since(unit.began),
+            stage_ms: since(unit.stage_began),
         };
         lock(&self.0).units.values().map(row).collect()
     }
@@ -128,18 +125,14 @@ mod tests {
         let second = active.enter(Path::new("b.c"));
         second.at(Stage::Host("k8n0:3632".to_owned()));
         let report = active.report(Instant::now() + Duration::from_secs(5));
-        let seen = |index: usize, key: &str| report[index][key].clone();
-        assert_eq!((seen(0, "source"), seen(0, "stage")), (json!("a.c"), json!("looking_up")));
-        assert_eq!((seen(0, "host"), seen(1, "host")), (Value::Null, json!("k8n0:3632")));
-        assert!(seen(1, "age_ms").as_u64().is_some_and(|age| age >= 5_000), "{report}");
+        assert_eq!((report[0].source.as_str(), report[0].stage.as_str()), ("a.c", "looking_up"));
+        assert_eq!((&report[0].host, report[1].host.as_deref()), (&None, Some("k8n0:3632")));
+        assert!(report[1].age_ms >= 5_000, "{report:?}");
         drop(first);
         let report = active.report(Instant::now());
-        assert_eq!(
-            (report.as_array().map(Vec::len), &report[0]["source"]),
-            (Some(1), &json!("b.c"))
-        );
+        assert_eq!((report.len(), report[0].source.as_str()), (1, "b.c"));
         drop(second);
-        assert_eq!(active.report(Instant::now()), json!([]));
+        assert_eq!(active.report(Instant::now()), []);
     }
 
     #[test]

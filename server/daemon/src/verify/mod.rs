@@ -11,7 +11,6 @@ use cache::mismatch::Difference;
 use compiler::outcome::{Counter, Uncacheable};
 use config::{Environment, Loaded, Share};
 use recompile::Verdict;
-use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
@@ -20,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use talk::launcher_protocol::{Caller, Terminal};
+use talk::questions::{RecompileVerdict, Recompiled};
 
 /// Hits that wait, each with its caller's variables. A warm build makes them faster than one compiler
 /// works them off.
@@ -200,40 +200,41 @@ fn listed(differences: &[Difference]) -> String {
     differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Answers `{"command":"recompile","arguments":[compiler, argument…]}`: the asker runs the compiler.
+/// Compiles a call again that would hit: the asker runs the compiler. `words` are the compiler of the call and the
+/// words after it.
 pub fn answer(
     daemon: &Daemon,
     conversation: &mut Conversation,
     caller: &Caller,
-    question: &Value,
-) -> io::Result<Value> {
-    let words = question["arguments"].as_array().into_iter().flatten();
-    let words: Vec<OsString> = words.filter_map(|word| word.as_str().map(OsString::from)).collect();
+    words: &[String],
+) -> io::Result<Result<Recompiled, String>> {
     let Some((compiler, arguments)) = words.split_first() else {
-        return Ok(json!({ "error": "no compiler is named" }));
+        return Ok(Err("no compiler is named".to_owned()));
     };
     let call = Call {
         caller: caller.clone(),
         terminal: Terminal::default(),
         compiler: compiler.into(),
-        arguments: arguments.to_vec(),
+        arguments: arguments.iter().map(OsString::from).collect(),
     };
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
     let cache = match daemon.cache(config) {
         Ok(cache) => cache,
-        Err(why) => return Ok(json!({ "error": why })),
+        Err(why) => return Ok(Err(why)),
     };
     let verdict = recompile::verify(daemon, &cache, config, &call, conversation);
     account(&cache, &call, &verdict);
-    let (name, why) = match verdict {
-        Verdict::Same => ("same", String::new()),
-        Verdict::Stale(why) => ("not_cached", why),
-        Verdict::Incomparable(why) => ("not_comparable", why),
-        Verdict::Unstable(differences) => ("unstable", listed(&differences)),
-        Verdict::Different { differences, .. } => ("different", listed(&differences)),
+    let (verdict, why) = match verdict {
+        Verdict::Same => (RecompileVerdict::Same, String::new()),
+        Verdict::Stale(why) => (RecompileVerdict::NotCached, why),
+        Verdict::Incomparable(why) => (RecompileVerdict::NotComparable, why),
+        Verdict::Unstable(differences) => (RecompileVerdict::Unstable, listed(&differences)),
+        Verdict::Different { differences, .. } => {
+            (RecompileVerdict::Different, listed(&differences))
+        }
     };
-    Ok(json!({ "verdict": name, "why": why }))
+    Ok(Ok(Recompiled { verdict, why }))
 }
 
 #[cfg(test)]

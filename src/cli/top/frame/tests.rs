@@ -1,10 +1,10 @@
 //! What `rcache top` looks like.
 
 use super::*;
-use serde_json::json;
+use serde_json::{from_value, json};
 
-fn answer() -> Value {
-    json!({
+fn answer() -> Top {
+    let answer = json!({
         "pid": 7, "uptime_s": 200,
         "counters": { "direct_cache_hit": 1_100, "preprocessed_cache_hit": 62, "cache_miss": 168,
                       "remote_compile": 150, "remote_failed": 3, "local_compile": 18 },
@@ -28,17 +28,18 @@ fn answer() -> Value {
         ],
         "waiting": 1,
         "local": { "slots": 2, "in_flight": 2, "waiting": 1, "used_most": 2 },
-    })
+    });
+    from_value(answer).unwrap()
 }
 
-fn frame<'a>(answer: &'a Value, before: &'a Value) -> Frame<'a> {
+fn frame<'a>(answer: &'a Top, before: &'a Counters) -> Frame<'a> {
     Frame { answer, before, watched: Some(Duration::from_millis(63_900)), style: Style::Plain }
 }
 
 #[test]
 fn the_whole_build() {
     assert_eq!(
-        frame(&answer(), &Value::Null).lines(Size::UNLIMITED).join("\n"),
+        frame(&answer(), &Counters::default()).lines(Size::UNLIMITED).join("\n"),
         "\
 rcache top  1 min 3 s; q ends
 hit rate  87.3 % of 1 330  1 100 direct, 62 preprocessed, 168 misses
@@ -58,8 +59,9 @@ units     5 under way
 
 #[test]
 fn without_hosts_and_without_units() {
-    let answer = json!({ "uptime_s": 5, "local": { "slots": 2 } });
-    let single = Frame { watched: None, ..frame(&answer, &Value::Null) };
+    let answer = from_value(json!({ "uptime_s": 5, "local": { "slots": 2 } })).unwrap();
+    let nothing = Counters::default();
+    let single = Frame { watched: None, ..frame(&answer, &nothing) };
     assert_eq!(
         single.lines(Size::UNLIMITED).join("\n"),
         "\
@@ -69,13 +71,14 @@ compiled  0 on hosts, 0 on this machine
 here      0/2 busy
 units     none under way"
     );
-    assert_eq!(frame(&json!({}), &json!(3)).lines(Size::UNLIMITED).len(), 5);
+    assert_eq!(frame(&Top::default(), &nothing).lines(Size::UNLIMITED).len(), 5);
 }
 
 #[test]
 fn counts_begin_with_the_view() {
     let before = json!({ "direct_cache_hit": 1_098, "preprocessed_cache_hit": 62,
                          "cache_miss": 160, "remote_compile": 150, "local_compile": 18 });
+    let before = from_value(before).unwrap();
     let lines = frame(&answer(), &before).lines(Size::UNLIMITED);
     assert!(lines[1].contains("20.0 % of 10  2 direct, 0 preprocessed, 8 misses"), "{lines:?}");
     assert_eq!(lines[2], "compiled  0 on hosts (3 again here), 0 on this machine");
@@ -84,13 +87,13 @@ fn counts_begin_with_the_view() {
 #[test]
 fn every_size_is_kept_to() {
     let mut answer = answer();
-    let unit = answer["units"][0].clone();
-    answer["units"] = std::iter::repeat_n(unit, 90).collect();
-    let host = answer["hosts"][1].clone();
-    answer["hosts"] = std::iter::repeat_n(host, 40).collect();
+    let unit = answer.units[0].clone();
+    answer.units = std::iter::repeat_n(unit, 90).collect();
+    let host = answer.hosts[1].clone();
+    answer.hosts = std::iter::repeat_n(host, 40).collect();
     for rows in 0..120 {
         for columns in [1, 2, 7, 20, 80, 300] {
-            let lines = frame(&answer, &Value::Null).lines(Size { columns, rows });
+            let lines = frame(&answer, &Counters::default()).lines(Size { columns, rows });
             assert!(lines.len() <= rows, "{rows}: {lines:?}");
             assert!(lines.iter().all(|line| width(line) <= columns), "{columns}: {lines:?}");
         }
@@ -100,14 +103,14 @@ fn every_size_is_kept_to() {
 #[test]
 fn where_not_all_fits_it_is_said_how_much_is_missing() {
     let mut answer = answer();
-    let unit = answer["units"][0].clone();
-    answer["units"] = std::iter::repeat_n(unit, 30).collect();
-    let lines = frame(&answer, &Value::Null).lines(Size { columns: 80, rows: 12 });
+    let unit = answer.units[0].clone();
+    answer.units = std::iter::repeat_n(unit, 30).collect();
+    let lines = frame(&answer, &Counters::default()).lines(Size { columns: 80, rows: 12 });
     assert_eq!(lines.len(), 12, "{lines:?}");
     assert!(lines[6].contains("k8n0"), "{lines:?}");
     assert_eq!(lines[7], "units     30 under way");
     assert_eq!(lines[11], "  and 27 more");
-    let lines = frame(&answer, &Value::Null).lines(Size { columns: 80, rows: 6 });
+    let lines = frame(&answer, &Counters::default()).lines(Size { columns: 80, rows: 6 });
     assert_eq!(
         (lines[4].as_str(), lines[5].as_str()),
         ("hosts     4/16 busy, 1 waits, 1 of 2 usable", "units     30 under way")
@@ -116,7 +119,7 @@ fn where_not_all_fits_it_is_said_how_much_is_missing() {
 
 #[test]
 fn a_terminal_gets_bars() {
-    let (answer, nothing) = (answer(), Value::Null);
+    let (answer, nothing) = (answer(), Counters::default());
     let frame = Frame { style: Style::Terminal, ..frame(&answer, &nothing) };
     let lines = frame.lines(Size { columns: 100, rows: 40 });
     let filled = |line: &str| line.matches('█').count();
