@@ -7,7 +7,7 @@
 
 use crate::manifest::Recorded;
 use compiler::hasher::{Digest, KeyHasher, KeySink};
-use compiler::invocation::{Invocation, Role};
+use compiler::invocation::{Argument, Invocation, Role};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub struct Inputs<'a> {
     pub environment: &'a [(&'static str, &'a [u8])],
     /// The working directory as the kernel and as PWD name it, where it counts.
     pub working_directories: &'a [&'a Path],
+    /// What prefix maps make of them, and of names in the call, where they count so in a source key.
+    pub mapped_directories: Option<&'a [String]>,
     /// The content of the source.
     pub source: Digest,
     /// Other files whose content counts: of the call and of the settings.
@@ -37,6 +39,10 @@ pub struct Inputs<'a> {
 /// The name of the manifest; `sink` may also be a recorder, for `explain`.
 pub fn source_key(inputs: &Inputs, sink: &mut impl KeySink) {
     common(inputs, sink);
+    match inputs.mapped_directories {
+        Some(mapped) => mapped.iter().for_each(|name| sink.field("mapped", name.as_bytes())),
+        None => directories(inputs, sink),
+    }
     for word in inputs.invocation.key_words() {
         sink.field("option", word.as_bytes());
     }
@@ -79,6 +85,9 @@ pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
         hasher.field("state of", path.as_os_str().as_bytes());
         hasher.field("state", &state.0);
     }
+    if let Some(names) = recorded.names {
+        hasher.field("names", &names.0);
+    }
     hasher.finish()
 }
 
@@ -90,6 +99,7 @@ pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
 pub fn text_key(inputs: &Inputs, text: Digest, files: Option<&[(PathBuf, Digest)]>) -> Digest {
     let mut hasher = KeyHasher::new("rcache text 2");
     common(inputs, &mut hasher);
+    directories(inputs, &mut hasher);
     match files {
         None => {
             for word in token_words(inputs.invocation) {
@@ -97,7 +107,7 @@ pub fn text_key(inputs: &Inputs, text: Digest, files: Option<&[(PathBuf, Digest)
             }
         }
         Some(files) => {
-            for word in inputs.invocation.key_words() {
+            for word in inputs.invocation.arguments.iter().flat_map(Argument::text_words) {
                 hasher.field("option", word.as_bytes());
             }
             for (path, digest) in files {
@@ -124,7 +134,7 @@ pub fn look_key(result: Digest, look: Digest) -> Digest {
 fn token_words(invocation: &Invocation) -> impl Iterator<Item = &OsStr> {
     let preprocessing = |role| matches!(role, Role::Search | Role::Macro | Role::ForcedInclude);
     let arguments = invocation.arguments.iter();
-    arguments.filter(move |argument| !preprocessing(argument.role)).flat_map(|a| a.key_words())
+    arguments.filter(move |argument| !preprocessing(argument.role)).flat_map(Argument::text_words)
 }
 
 fn common(inputs: &Inputs, sink: &mut impl KeySink) {
@@ -139,11 +149,14 @@ fn common(inputs: &Inputs, sink: &mut impl KeySink) {
         sink.field("variable", name.as_bytes());
         sink.field("value", value);
     }
-    for path in inputs.working_directories {
-        sink.field("working directory", path.as_os_str().as_bytes());
-    }
     for (path, digest) in inputs.other_files {
         sink.field("other file", path.as_os_str().as_bytes());
         sink.field("content", digest.to_string().as_bytes());
+    }
+}
+
+fn directories(inputs: &Inputs, sink: &mut impl KeySink) {
+    for path in inputs.working_directories {
+        sink.field("working directory", path.as_os_str().as_bytes());
     }
 }

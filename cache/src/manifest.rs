@@ -9,7 +9,7 @@
 //! result   = length:u32 key:20 list present:list directories:list
 //!            same:u32 (path:u32 path:u32)* search:u32 (path:u32 first:u32)* list
 //!            states:list
-//!            days:u8 octet[11]*
+//!            days:u8 octet[11]* names:u8 octet[20]*
 //! list     = count:u32 (index:u32)*                            of inputs, paths, absents, or inputs
 //! ```
 //! Results of one unit are nearly the same: what they share stands in the tables once. The newest result
@@ -33,7 +33,7 @@ pub use check::{Checks, Equivalent, Mismatch};
 pub use names::Names;
 
 /// Raised whenever the layout or the meaning changes; an older manifest is a miss.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// A header that flips between a few states keeps all of them; older results fall off the end. A miss
 /// compares with each.
@@ -85,6 +85,8 @@ pub struct Recorded<'a> {
     pub states: Vec<(&'a Path, Digest)>,
     /// The day that the result shows, as `__DATE__` spells it: it is no answer on another day.
     pub day: Option<[u8; DAY_BYTES]>,
+    /// What prefix maps made of all names: it is an answer only where they become the same.
+    pub names: Option<Digest>,
 }
 
 /// Plain names under which there is nothing in one folder.
@@ -213,6 +215,10 @@ impl<'a> Manifest<'a> {
             [0] => None,
             _ => Some(reader.take(DAY_BYTES)?.try_into().ok()?),
         };
+        let names = match reader.take(1)? {
+            [0] => None,
+            _ => Some(reader.digest()?),
+        };
         let whole = Recorded {
             key,
             files,
@@ -223,6 +229,7 @@ impl<'a> Manifest<'a> {
             absent,
             states,
             day,
+            names,
         };
         reader.0.is_empty().then_some(whole)
     }

@@ -8,6 +8,7 @@ mod language;
 mod names;
 mod parse;
 mod payload;
+mod prefix_maps;
 mod profile;
 mod redirect;
 
@@ -26,6 +27,7 @@ use crate::part::PartKind;
 
 pub use crate::options::{Family, Phase};
 pub use language::Language;
+pub use prefix_maps::PrefixMaps;
 pub use profile::Profiles;
 pub use redirect::Redirected;
 
@@ -127,6 +129,8 @@ pub enum KeyPart {
     Joined(usize),
     /// As this text, without the file that it names.
     Text(&'static str),
+    /// As what stands before and behind these two places of its one word.
+    Without(usize, usize),
 }
 
 /// One option with its operand, or one operand.
@@ -151,8 +155,18 @@ impl Argument {
                 (&[][..], [Some(OsStr::from_bytes(name)), Some(OsStr::from_bytes(operand))])
             }
             KeyPart::Text(text) => (&[][..], [Some(OsStr::new(text)), None]),
+            KeyPart::Without(from, to) => {
+                (&[][..], prefix_maps::without(&self.words[0], from, to).map(Some))
+            }
         };
         words.iter().map(OsString::as_os_str).chain(texts.into_iter().flatten())
+    }
+
+    /// The same where a text counts, which shows names as they are.
+    pub fn text_words(&self) -> impl Iterator<Item = &OsStr> {
+        let is_map = matches!(self.key, KeyPart::Without(..));
+        let whole = self.words.iter().filter(move |_| is_map).map(OsString::as_os_str);
+        self.key_words().filter(move |_| !is_map).chain(whole)
     }
 }
 
@@ -211,6 +225,8 @@ pub struct Invocation {
     pub precompiled: Vec<PathBuf>,
     /// Whether the precompiled header that it makes holds, under clang, the times of its inputs.
     pub stamps_inputs: bool,
+    /// The prefix maps that count by what they do.
+    pub prefix_maps: PrefixMaps,
 }
 
 impl Invocation {
@@ -227,6 +243,11 @@ impl Invocation {
     /// besides.
     pub fn key_words(&self) -> impl Iterator<Item = &OsStr> {
         self.arguments.iter().flat_map(Argument::key_words)
+    }
+
+    /// What the prefix maps make of names in the call's own words.
+    pub fn mapped_words(&self) -> impl Iterator<Item = String> {
+        self.prefix_maps.words(&self.arguments)
     }
 
     /// The words to compile with after `base_dir`.
@@ -317,6 +338,7 @@ impl Invocation {
     /// directory as well: all words count, and none may be added.
     pub fn record_command_line(&mut self) {
         self.arguments.iter_mut().for_each(|argument| argument.key = KeyPart::Words);
+        self.prefix_maps = PrefixMaps::default();
         self.records_command_line = true;
         self.names_output = true;
         self.uses_working_directory = true;

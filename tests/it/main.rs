@@ -33,6 +33,7 @@ mod nodes;
 mod options;
 mod packages;
 mod places;
+mod prefix_maps;
 mod projects;
 mod race;
 mod recorded;

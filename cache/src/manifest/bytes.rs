@@ -132,6 +132,8 @@ impl<'a> Tables<'a> {
         self.put_inputs(&result.states, &mut body);
         body.push(u8::from(result.day.is_some()));
         body.extend(result.day.iter().flatten());
+        body.push(u8::from(result.names.is_some()));
+        body.extend(result.names.iter().flat_map(|names| names.0));
         body
     }
 

@@ -23,6 +23,7 @@ fn recorded(n: u8) -> Recorded<'static> {
         absent: absent(&["x/a.h", "y.h", "x/c.h"]),
         states: vec![(Path::new("folder"), Digest([n; 20]))],
         day: n.is_multiple_of(2).then_some(*b"Nov 29 2026"),
+        names: n.is_multiple_of(3).then_some(Digest([n; 20])),
     }
 }
 
@@ -124,6 +125,7 @@ fn each_kind_of_change_is_named() {
         absent: absent(&["inc/a.h"]),
         states: Vec::new(),
         day: None,
+        names: None,
     };
     // As the first result that is checked, and as a later one, by what is known of the first.
     let check = || {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::super::language::{self, Told};
-use super::super::{Depfile, Invocation, KeyPart, Language, Role, names};
+use super::super::{Depfile, Invocation, KeyPart, Language, PrefixMaps, Role, names};
 use super::Call;
 use crate::depfile;
 use crate::options::{Family, LOCAL, OUTPUT_NAME, POSITION, Phase, RECORD};
@@ -44,6 +44,7 @@ impl Call<'_> {
             self.forget_other_phases();
         }
         self.count_names(depfile.as_ref(), language, discards_output);
+        let prefix_maps = self.take_prefix_maps(language, phase, side_outputs.is_empty());
         let debug_info =
             self.debug.last_is_on || self.debug.detail || self.debug.split || self.debug.assembler;
         let has = |traits| self.traits & traits != 0;
@@ -79,7 +80,29 @@ impl Call<'_> {
             forced_includes: self.forced_includes,
             precompiled: self.precompiled,
             stamps_inputs: phase == Phase::Precompiled && !self.stamps_no_inputs,
+            prefix_maps,
         })
+    }
+
+    /// Lets prefix maps count by what they do, where all that names the folder goes through them: outputs of
+    /// coverage and the like name it in ways of their own, and a text or a precompiled header by itself.
+    fn take_prefix_maps(
+        &mut self,
+        language: Language,
+        phase: Phase,
+        object_alone: bool,
+    ) -> PrefixMaps {
+        let through_maps = language.is_preprocessed_by_the_compiler()
+            && !language.is_assembly()
+            && object_alone
+            && phase != Phase::Precompiled
+            && !self.names_directory
+            && !self.debug.assembler
+            && self.traits & RECORD == 0;
+        match through_maps {
+            true => PrefixMaps::take(&mut self.arguments, self.context),
+            false => PrefixMaps::default(),
+        }
     }
 
     /// Some warnings that are on by default depend on whether a macro wrote the tokens: clang says

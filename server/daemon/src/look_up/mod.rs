@@ -2,6 +2,7 @@
 
 pub mod ahead;
 pub mod helpers;
+pub mod mapped;
 pub mod publish;
 
 use crate::look_up::ahead::Ahead;
@@ -72,7 +73,9 @@ impl Known {
             // The newest is most often the right one: a helper fetches it while this thread looks.
             let early = place == 0 && recorded.files.len() >= AHEAD_FROM_FILES;
             let ahead = early.then(|| Ahead::ask(daemon, cache, unit, recorded.key)).flatten();
-            let unchanged = unit.is_of_today(recorded.day) && checks.check(&recorded).is_ok();
+            let unchanged = unit.is_of_today(recorded.day)
+                && checks.check(&recorded).is_ok()
+                && mapped::fits(unit, &recorded);
             match ahead {
                 Some(ahead) if unchanged => ahead.take(),
                 Some(ahead) => {

@@ -5,7 +5,7 @@ pub mod changes;
 pub mod macros;
 pub mod precompiled;
 
-use crate::look_up::Known;
+use crate::look_up::{Known, mapped};
 use crate::make::compiled::{Compiled, internal};
 use crate::make::start::Start;
 use crate::make::text::Text;
@@ -96,6 +96,10 @@ pub struct Reads {
     states: Vec<(PathBuf, Digest)>,
     /// The day that the result shows.
     day: Option<Day>,
+    /// What prefix maps make of all names.
+    names: Option<Digest>,
+    /// There are names that no list of files shows: of a `#line`, or in a precompiled header.
+    has_other_names: bool,
 }
 
 impl Reads {
@@ -115,6 +119,7 @@ impl Reads {
             })),
             states: self.states.iter().map(|(path, state)| (path.as_path(), *state)).collect(),
             day: self.day,
+            names: self.names,
         }
     }
 }
@@ -190,6 +195,11 @@ pub fn store(
         }
         (Judged::Direct(reads), text) => {
             let mut recorded = reads.recorded(Digest::of(&[]));
+            if reads.has_other_names
+                || recorded.names.is_some() && mapped::shows_folder(unit, &compiled)
+            {
+                recorded.names = recorded.names.map(|names| mapped::here_alone(unit, names));
+            }
             let text_key = text.and_then(|text| text.key_of(&compiled));
             recorded.key = text_key.unwrap_or_else(|| key::result_key(unit.key, &recorded));
             save_result(cache, unit, recorded.key, compiled)?;
@@ -231,8 +241,18 @@ pub fn link(
         search: search.as_deref(),
         text: Some(text),
     };
+<<<<<<< HEAD
     let saved = match read_inputs(daemon, cache, unit, &inputs) {
         Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(key)), None),
+=======
+    let saved = match read_inputs(daemon, unit, &inputs) {
+        Ok(reads) => {
+            let mut recorded = reads.recorded(key);
+            // Whether the result shows the folder was not looked at.
+            recorded.names = recorded.names.map(|names| mapped::here_alone(unit, names));
+            save_manifest(cache, unit, &known, Some(recorded), None)
+        }
+>>>>>>> 6d74b87 (keys: prefix maps count by what they make of names, so folders share results)
         Err(Obstacle::NeedsText(needs)) => {
             save_manifest(cache, unit, &known, None, Some(&needs.why))
         }
@@ -339,6 +359,8 @@ fn read_all(
     if scanned[..read_count].iter().any(|(file, digest)| once.has_another(file, *digest)) {
         return Err(Obstacle::NeedsText(NeedsText::default()));
     }
+    reads.has_other_names =
+        scanned.iter().any(|(file, _)| names_by_line(&file.scan) || is_precompiled(&file.path));
     let quoted = match inputs.text.and_then(|text| text.line_files.clone()) {
         Some(named) => named,
         None => line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref())),
@@ -363,6 +385,7 @@ fn read_all(
         add_quoted(daemon, unit, path, changes, now, &mut reads)?;
     }
     reads.probes.absent.extend(assembled.absent);
+<<<<<<< HEAD
     Ok(reads)
 }
 
@@ -373,7 +396,26 @@ fn precompiled_headers<'b>(unit: &Unit, behind: Option<&'b Behind>) -> Precompil
             Precompiled::NotSought
         }
         None => Precompiled::Sought,
+=======
+    match private_path(unit, &reads) {
+        Some(path) => Err(Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()).into()),
+        None => {
+            reads.names = mapped::names(unit, reads.files.iter().map(|(path, _)| path.as_path()));
+            Ok(reads)
+        }
+>>>>>>> 6d74b87 (keys: prefix maps count by what they make of names, so folders share results)
     }
+}
+
+/// Whether a file is read that holds names of its own.
+fn is_precompiled(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    ["gch", "pch", "gcm", "pcm"].iter().any(|known| extension == *known)
+}
+
+/// Whether a `#line` names a file with a folder; other names are mapped by nobody.
+fn names_by_line(scan: &Scan) -> bool {
+    scan.opaque_line || scan.line_files.iter().any(|name| name.contains(&b'/'))
 }
 
 /// A path that leads through /proc, where the daemon sees other files than the compiler: neither what is

@@ -1,6 +1,7 @@
 //! One call, understood: settings, compiler, options, source, and the name of its manifest.
 
 use crate::Daemon;
+use crate::look_up::mapped;
 use crate::make::writers::Claim;
 use crate::remember::changes::Changes;
 use crate::serve::active::Progress;
@@ -104,6 +105,7 @@ pub struct Unit<'c> {
     identity: Vec<u8>,
     key_environment: Vec<(&'static str, &'c [u8])>,
     working_directories: Vec<&'c Path>,
+    mapped_directories: Option<Vec<String>>,
     other_files: Vec<(PathBuf, Digest)>,
 }
 
@@ -150,6 +152,11 @@ impl<'c> Unit<'c> {
         other_files
             .extend(lists.map_err(|path| refuse(Counter::BadInputFile, path.to_string_lossy()))?);
         let working_directories = working_directories(&invocation, call, config, &here);
+        let mapped_directories = mapped::directories(
+            &invocation.prefix_maps,
+            invocation.mapped_words(),
+            &working_directories,
+        );
         let mut unit = Unit {
             call,
             config,
@@ -171,6 +178,7 @@ impl<'c> Unit<'c> {
             identity,
             key_environment,
             working_directories,
+            mapped_directories,
             other_files,
         };
         let mut hasher = key::source_hasher();
@@ -193,6 +201,7 @@ impl<'c> Unit<'c> {
             invocation: &self.invocation,
             environment: &self.key_environment,
             working_directories: &self.working_directories,
+            mapped_directories: self.mapped_directories.as_deref(),
             source: self.source.digest,
             other_files: &self.other_files,
         }
@@ -242,6 +251,11 @@ impl<'c> Unit<'c> {
     /// Whether the rule that is stored is another than this call's.
     pub fn has_own_rule(&self) -> bool {
         self.invocation.depfile.as_ref().is_some_and(|depfile| depfile.own_target.is_some())
+    }
+
+    /// The working directory as the kernel and as PWD name it.
+    pub fn directories(&self) -> Vec<&'c Path> {
+        directories(self.call, &self.here)
     }
 
     /// The working directory as gcc and clang name it in debug information; `None` where only the
@@ -651,9 +665,7 @@ fn other_files(
         files.push((path.clone(), content.digest));
     }
     if invocation.profiles.used {
-        let real = call.caller.working_directory.as_path();
-        let folders: Vec<&Path> =
-            [Some(real), apparent_directory(call, here)].into_iter().flatten().collect();
+        let folders = directories(call, here);
         for path in invocation.profile_candidates(compiler.banner.family, &folders) {
             let (digest, _) =
                 other_content(memo, here, &path, now).map_err(|_| unreadable(&path))?;
@@ -674,6 +686,10 @@ fn working_directories<'c>(
     if !invocation.uses_working_directory || !config.hash_dir {
         return Vec::new();
     }
+    directories(call, here)
+}
+
+fn directories<'c>(call: &'c Call, here: &WorkingDirectory) -> Vec<&'c Path> {
     let real = call.caller.working_directory.as_path();
     [Some(real), apparent_directory(call, here)].into_iter().flatten().collect()
 }
