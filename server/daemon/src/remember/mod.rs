@@ -241,18 +241,13 @@ pub fn link(
         search: search.as_deref(),
         text: Some(text),
     };
-<<<<<<< HEAD
     let saved = match read_inputs(daemon, cache, unit, &inputs) {
-        Ok(reads) => save_manifest(cache, unit, &known, Some(reads.recorded(key)), None),
-=======
-    let saved = match read_inputs(daemon, unit, &inputs) {
         Ok(reads) => {
             let mut recorded = reads.recorded(key);
             // Whether the result shows the folder was not looked at.
             recorded.names = recorded.names.map(|names| mapped::here_alone(unit, names));
             save_manifest(cache, unit, &known, Some(recorded), None)
         }
->>>>>>> 6d74b87 (keys: prefix maps count by what they make of names, so folders share results)
         Err(Obstacle::NeedsText(needs)) => {
             save_manifest(cache, unit, &known, None, Some(&needs.why))
         }
@@ -304,6 +299,7 @@ fn read_inputs(
         reads = read_all(daemon, unit, inputs, &changes, now, Some(&behind))?;
         reads.files.extend(behind.headers);
         reads.states.extend(behind.states);
+        reads.has_other_names = true;
     }
     if unit.invocation.stamps_inputs && unit.compiler.banner.family == Family::Clang {
         let source = std::iter::once(&unit.invocation.source);
@@ -314,7 +310,10 @@ fn read_inputs(
     }
     match private_path(unit, &reads) {
         Some(path) => Err(Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()).into()),
-        None => Ok(reads),
+        None => {
+            reads.names = mapped::names(unit, reads.files.iter().map(|(path, _)| path.as_path()));
+            Ok(reads)
+        }
     }
 }
 
@@ -359,8 +358,7 @@ fn read_all(
     if scanned[..read_count].iter().any(|(file, digest)| once.has_another(file, *digest)) {
         return Err(Obstacle::NeedsText(NeedsText::default()));
     }
-    reads.has_other_names =
-        scanned.iter().any(|(file, _)| names_by_line(&file.scan) || is_precompiled(&file.path));
+    reads.has_other_names = scanned.iter().any(|(file, _)| names_by_line(&file.scan));
     let quoted = match inputs.text.and_then(|text| text.line_files.clone()) {
         Some(named) => named,
         None => line_files(unit, scanned.iter().map(|(file, _)| file.scan.as_ref())),
@@ -385,7 +383,6 @@ fn read_all(
         add_quoted(daemon, unit, path, changes, now, &mut reads)?;
     }
     reads.probes.absent.extend(assembled.absent);
-<<<<<<< HEAD
     Ok(reads)
 }
 
@@ -396,21 +393,7 @@ fn precompiled_headers<'b>(unit: &Unit, behind: Option<&'b Behind>) -> Precompil
             Precompiled::NotSought
         }
         None => Precompiled::Sought,
-=======
-    match private_path(unit, &reads) {
-        Some(path) => Err(Uncacheable::new(Counter::BadInputFile, path.to_string_lossy()).into()),
-        None => {
-            reads.names = mapped::names(unit, reads.files.iter().map(|(path, _)| path.as_path()));
-            Ok(reads)
-        }
->>>>>>> 6d74b87 (keys: prefix maps count by what they make of names, so folders share results)
     }
-}
-
-/// Whether a file is read that holds names of its own.
-fn is_precompiled(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    ["gch", "pch", "gcm", "pcm"].iter().any(|known| extension == *known)
 }
 
 /// Whether a `#line` names a file with a folder; other names are mapped by nobody.
