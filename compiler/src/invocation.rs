@@ -221,6 +221,8 @@ pub struct Invocation {
     pub explicit_colour: bool,
     /// The operands of `-include` and `-imacros`, in order.
     pub forced_includes: Vec<PathBuf>,
+    /// The file of `-fmodule-mapper=`, where the source may use modules.
+    pub module_map: Option<PathBuf>,
     /// The operands of `-include-pch`.
     pub precompiled: Vec<PathBuf>,
     /// Whether the precompiled header that it makes holds, under clang, the times of its inputs.

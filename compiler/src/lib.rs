@@ -10,6 +10,7 @@ pub mod environment;
 pub mod invocation;
 
 pub mod identity;
+pub mod modules;
 pub mod plugin;
 
 pub mod depfile;

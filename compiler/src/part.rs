@@ -38,6 +38,10 @@ pub enum PartKind {
     Stdout = 16,
     /// What the compiler wrote to standard error.
     Stderr = 17,
+    /// What `-fdeps-format=` tells.
+    ModuleDependencies = 19,
+    /// The interface of a module.
+    ModuleInterface = 20,
     /// The facts about a result that the daemon needs besides its files (see `facts.rs`).
     Facts = 18,
     /// A manifest (see `manifest.rs`).
@@ -69,6 +73,8 @@ impl PartKind {
         PartKind::Stdout,
         PartKind::Stderr,
         PartKind::Facts,
+        PartKind::ModuleDependencies,
+        PartKind::ModuleInterface,
         PartKind::Manifest,
         PartKind::KeyFields,
         PartKind::Recipe,
@@ -94,6 +100,8 @@ impl PartKind {
             PartKind::Prototypes => "prototypes",
             PartKind::Stdout => "stdout",
             PartKind::Stderr => "stderr",
+            PartKind::ModuleDependencies => "module-dependencies",
+            PartKind::ModuleInterface => "module-interface",
             PartKind::Facts => "facts",
             PartKind::Manifest => "manifest",
             PartKind::KeyFields => "key-fields",

@@ -124,6 +124,10 @@ pub struct Scan {
     pub parallel_pragma: bool,
     /// Lines that could be C++20 module directives, or clang's pragmas for modules.
     pub module_directives: bool,
+    /// The modules whose interface this file is, and the partitions.
+    pub module_interfaces: Vec<Vec<u8>>,
+    /// One of the lines imports a header, or is not read.
+    pub opaque_modules: bool,
     /// `ccache:disable` or `rcache:disable` near the start.
     pub disabled: bool,
     /// `#pragma once` or `#import`: the compiler may skip another file that is equal to a read one.
@@ -175,6 +179,7 @@ impl Scan {
         sort_once(&mut self.plain_macros);
         sort_once(&mut self.operand_words);
         sort_once(&mut self.line_files);
+        sort_once(&mut self.module_interfaces);
     }
 }
 

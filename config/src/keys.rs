@@ -195,7 +195,8 @@ pub const KEYS: &[Key] = &[
     key!(
         "sloppiness",
         "[]",
-        "What may be overlooked, by ccache's names: clang_index_store, file_stat_matches, \
+        "What may be overlooked, by ccache's names: clang_index_store, file_macro, \
+         file_stat_matches, \
          file_stat_matches_ctime, gcno_cwd, incbin, include_file_ctime, include_file_mtime, \
          ivfsoverlay, locale, modules, pch_defines, random_seed, system_headers, time_macros.",
         sloppiness,

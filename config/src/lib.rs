@@ -136,6 +136,8 @@ macro_rules! sloppiness {
 sloppiness! {
     /// clang's `-index-store-path` and `-index-unit-output-path` do not count.
     clang_index_store,
+    /// `__FILE__` does not count: an old name of ccache's.
+    file_macro,
     /// A header with the recorded size and times is taken as unchanged, without reading it.
     file_stat_matches,
     /// With `file_stat_matches`: the time of the last status change may differ.
@@ -162,6 +164,25 @@ sloppiness! {
     system_headers,
     /// `__DATE__`, `__TIME__` and `__TIMESTAMP__` do not count.
     time_macros,
+}
+
+impl Sloppiness {
+    /// Names that are known and change nothing here, each with the reason.
+    pub const WITHOUT_EFFECT: &'static [(&'static str, &'static str)] = &[
+        ("clang_index_store", "the option is not cached; ignore_options can leave it out"),
+        ("file_macro", "__FILE__ is known by the words of the call"),
+        ("file_stat_matches", "a file that is as it was is not read anyway"),
+        ("file_stat_matches_ctime", "a file that is as it was is not read anyway"),
+        ("ivfsoverlay", "the option is not cached"),
+        ("modules", "clang's -fmodules is not cached"),
+        ("system_headers", "system headers count; one stat each"),
+    ];
+
+    /// Those that are on.
+    pub fn without_effect(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        let names = self.names();
+        Self::WITHOUT_EFFECT.iter().filter(move |(name, _)| names.contains(name))
+    }
 }
 
 /// How the compiler is identified, `compiler_check`.

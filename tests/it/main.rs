@@ -29,6 +29,7 @@ mod lifecycle;
 mod looked_at;
 mod manifests;
 mod memory;
+mod modules;
 mod nodes;
 mod options;
 mod packages;

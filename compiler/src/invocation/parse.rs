@@ -14,8 +14,8 @@ use super::profile::{self, Profiles};
 use super::{Argument, Context, Invocation, KeyPart, Role};
 use crate::file_memo::is_spelled_privately;
 use crate::options::{
-    self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, NATIVE, OUTPUT_NAME, PATH,
-    POSITION, Payload, Phase, Shape,
+    self, DIRECTORY, Debug, DepfileOption, Effect, Family, LOCAL, Match, ModuleOption, NATIVE,
+    OUTPUT_NAME, PATH, POSITION, Payload, Phase, Shape,
 };
 use crate::outcome::{Counter, Uncacheable};
 use crate::part::PartKind;
@@ -91,6 +91,7 @@ struct Call<'a> {
     /// The list quotes the sources under the names of the debug information.
     lists_sources: bool,
     forced_includes: Vec<PathBuf>,
+    modules: ModuleWords,
     /// `-include-pch`.
     precompiled: Vec<PathBuf>,
     /// `-Xclang -emit-pch`.
@@ -144,6 +145,14 @@ struct DepfileWords {
 }
 
 #[derive(Default)]
+struct ModuleWords {
+    on: bool,
+    mapper: Option<PathBuf>,
+    /// `-fdeps-format=`.
+    tells: bool,
+}
+
+#[derive(Default)]
 struct DebugWords {
     on: bool,
     off: bool,
@@ -181,6 +190,7 @@ impl<'a> Call<'a> {
             lists_assembly: false,
             lists_sources: false,
             forced_includes: Vec::new(),
+            modules: ModuleWords::default(),
             precompiled: Vec::new(),
             emits_precompiled: false,
             stamps_no_inputs: false,
@@ -323,6 +333,7 @@ impl<'a> Call<'a> {
             Effect::Colour => Role::Colour,
             // None shapes the text that a preprocessor run is to give, and some write files in it.
             Effect::Phase(_)
+            | Effect::Module(ModuleOption::Format)
             | Effect::Listing
             | Effect::SideFile(_)
             | Effect::SaveTemps { .. }
@@ -346,6 +357,7 @@ impl<'a> Call<'a> {
             }
             Effect::Arch => self.architectures += 1,
             Effect::ForcedInclude => self.forced_includes.push(path()),
+            Effect::Module(option) => self.module_option(option, found.negated, path(), word),
             Effect::Precompiled if self.context.family == Family::Clang => {
                 self.precompiled.push(path());
             }
@@ -383,6 +395,27 @@ impl<'a> Call<'a> {
             Effect::Refuse(Counter::UnsupportedCompilerOption) if self.is_ignored(word) => {}
             Effect::Refuse(counter) if !found.negated => self.refuse(counter, word),
             _ => {}
+        }
+    }
+
+    fn module_option(&mut self, option: ModuleOption, negated: bool, path: PathBuf, word: &OsStr) {
+        let known = match option {
+            ModuleOption::On if negated => {
+                self.modules.on = false;
+                return;
+            }
+            ModuleOption::On => {
+                self.modules.on = true;
+                true
+            }
+            ModuleOption::Mapper => self.modules.mapper.replace(path).is_none(),
+            ModuleOption::Format => {
+                self.modules.tells = true;
+                path == Path::new("p1689r5")
+            }
+        };
+        if !known || self.context.family == Family::Clang {
+            self.refuse(Counter::CouldNotUseModules, word);
         }
     }
 

@@ -63,6 +63,17 @@ pub enum DepfileOption {
     PhonyTargets,
 }
 
+/// The options for gcc's C++20 modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleOption {
+    /// `-fmodules-ts`.
+    On,
+    /// `-fmodule-mapper=`: where the files of modules are.
+    Mapper,
+    /// `-fdeps-format=`: beside the dependency file, one that tells which modules the source provides.
+    Format,
+}
+
 /// The options for debug information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Debug {
@@ -110,6 +121,8 @@ pub enum Effect {
     ForcedInclude,
     /// It reads a precompiled header before the source.
     Precompiled,
+    /// C++20 modules, by gcc; clang's are not cached.
+    Module(ModuleOption),
     /// It shapes linking. It counts nevertheless: clang warns about those that it does not use.
     Link,
     /// It changes no output.

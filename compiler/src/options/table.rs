@@ -7,7 +7,9 @@ use super::Effect::*;
 use super::{
     CLANG, DIRECTORY, GCC, LOCAL, NATIVE, OFF_IS_HARMLESS, OUTPUT_NAME, PATH, POSITION, RECORD,
 };
-use super::{Debug, DepfileOption, Payload, Phase, Row, either, flag, joined, separate};
+use super::{
+    Debug, DepfileOption, ModuleOption, Payload, Phase, Row, either, flag, joined, separate,
+};
 use crate::outcome::Counter;
 use crate::part::PartKind;
 
@@ -322,7 +324,7 @@ pub const TABLE: &[Row] = &[
     flag("-fdelete-null-pointer-checks"),
     joined("-fdenormal-fp-math=").with(CLANG),
     joined("-fdeps-file=").does(Refuse(Counter::CouldNotUseModules)),
-    joined("-fdeps-format=").does(Refuse(Counter::CouldNotUseModules)),
+    joined("-fdeps-format=").does(Module(ModuleOption::Format)).with(LOCAL | OUTPUT_NAME),
     joined("-fdeps-target=").does(Refuse(Counter::CouldNotUseModules)),
     flag("-fdevirtualize"),
     flag("-fdevirtualize-at-ltrans"),
@@ -586,12 +588,12 @@ pub const TABLE: &[Row] = &[
     flag("-fmodule-header").does(Refuse(Counter::CouldNotUseModules)).with(OFF_IS_HARMLESS),
     joined("-fmodule-header=").does(Refuse(Counter::CouldNotUseModules)),
     joined("-fmodule-map-file=").does(Refuse(Counter::CouldNotUseModules)),
-    joined("-fmodule-mapper=").does(Refuse(Counter::CouldNotUseModules)),
+    joined("-fmodule-mapper=").does(Module(ModuleOption::Mapper)).with(LOCAL),
     joined("-fmodule-name=").does(Refuse(Counter::CouldNotUseModules)),
     flag("-fmodule-only").does(Refuse(Counter::CouldNotUseModules)).with(OFF_IS_HARMLESS),
     flag("-fmodule-output").does(Refuse(Counter::CouldNotUseModules)),
     joined("-fmodule-output=").does(Refuse(Counter::CouldNotUseModules)),
-    flag("-fmodules").does(Refuse(Counter::CouldNotUseModules)).with(OFF_IS_HARMLESS),
+    flag("-fmodules").does(Module(ModuleOption::On)).with(LOCAL),
     joined("-fmodules-cache-path=").does(Refuse(Counter::CouldNotUseModules)),
     flag("-fmodules-decluse").does(Refuse(Counter::CouldNotUseModules)).with(OFF_IS_HARMLESS),
     joined("-fmodules-ignore-macro=").does(Refuse(Counter::CouldNotUseModules)),
@@ -599,7 +601,7 @@ pub const TABLE: &[Row] = &[
     flag("-fmodules-strict-decluse")
         .does(Refuse(Counter::CouldNotUseModules))
         .with(OFF_IS_HARMLESS),
-    flag("-fmodules-ts").does(Refuse(Counter::CouldNotUseModules)).with(OFF_IS_HARMLESS),
+    flag("-fmodules-ts").does(Module(ModuleOption::On)).with(LOCAL),
     flag("-fmodulo-sched"),
     flag("-fmodulo-sched-allow-regmoves"),
     flag("-fmove-loop-invariants"),

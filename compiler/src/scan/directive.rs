@@ -181,19 +181,44 @@ static PRAGMAS: LazyLock<Pragmas> = LazyLock::new(|| Pragmas {
     operator: Finder::new(b"_Pragma"),
 });
 
+/// One source is the interface of one module; more are looked at no further.
+const MODULES_MAX: usize = 16;
+
 static IMPORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"import"));
 static MODULE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"module"));
 
 /// `import x;`, `export module x;`, `module;` where a line begins (C++20 [cpp.module],
 /// [cpp.import]), and Objective-C's `@import x;`.
 fn find_modules(text: &[u8], scan: &mut Scan) {
-    if scan.module_directives {
-        return;
+    for (finder, word) in [(&*IMPORT, &b"import"[..]), (&*MODULE, b"module")] {
+        for at in finder.find_iter(text) {
+            let end = at + word.len();
+            if is_module_directive(text, at, end) {
+                scan.module_directives = true;
+                note_module(text, (at, end), word == b"import", scan);
+            }
+        }
     }
-    let imports = IMPORT.find_iter(text).map(|at| (at, at + b"import".len()));
-    let modules = MODULE.find_iter(text).map(|at| (at, at + b"module".len()));
-    scan.module_directives =
-        imports.chain(modules).any(|(at, end)| is_module_directive(text, at, end));
+}
+
+/// What one line says: `import m;` reads, `export module m;` and `module m:part;` provide.
+fn note_module(text: &[u8], (at, end): (usize, usize), imports: bool, scan: &mut Scan) {
+    let exports = text[..at].trim_ascii_end().ends_with(b"export");
+    let line = &text[end..line_end(text, end)];
+    let operand = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let name: Vec<u8> =
+        operand.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let is_plain = name.iter().all(|byte| is_word(*byte) || matches!(byte, b'.' | b':'));
+    let is_objective = at > 0 && text[at - 1] == b'@';
+    let part = name.iter().position(|byte| *byte == b':');
+    if !is_plain || is_objective || !line.contains(&b';') {
+        scan.opaque_modules = true;
+    } else if !imports && (exports || part.is_some_and(|at| at > 0)) {
+        match scan.module_interfaces.len() < MODULES_MAX {
+            true => scan.module_interfaces.push(name),
+            false => scan.opaque_modules = true,
+        }
+    }
 }
 
 fn is_module_directive(text: &[u8], at: usize, end: usize) -> bool {

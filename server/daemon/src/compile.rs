@@ -44,6 +44,9 @@ pub fn serve(daemon: &Arc<Daemon>, conversation: &mut Conversation, call: &Call)
         for problem in &found.loaded.problems {
             conversation.send(&ToLauncher::Warning(format!("rcache: {problem}")))?;
         }
+        for (name, why) in config.sloppiness.without_effect() {
+            tracing::warn!("sloppiness {name} changes nothing: {why}");
+        }
     }
     let Ok(cache) = daemon.cache(config) else {
         return conversation.send(&ToLauncher::StepAside);

@@ -33,6 +33,12 @@ impl Call<'_> {
             phase,
         )?);
         side_outputs.append(&mut self.side_files);
+        side_outputs.extend(self.decide_modules(
+            output.as_deref(),
+            depfile.as_ref(),
+            language,
+            phase,
+        )?);
         if self.split && self.traits & RECORD != 0 {
             return Err(Uncacheable::new(Counter::BadCompilerArguments, "-Wp,-MD"));
         }
@@ -64,7 +70,8 @@ impl Call<'_> {
             needs_only_tokens: !has(POSITION)
                 && !debug_info
                 && !self.may_warn_of_macros()
-                && phase != Phase::Precompiled,
+                && phase != Phase::Precompiled
+                && self.modules.mapper.is_none(),
             native: self.native,
             names_output: has(OUTPUT_NAME | RECORD),
             records_command_line: has(RECORD),
@@ -78,6 +85,7 @@ impl Call<'_> {
             profiles: self.profiles,
             discards_output,
             forced_includes: self.forced_includes,
+            module_map: self.modules.mapper,
             precompiled: self.precompiled,
             stamps_inputs: phase == Phase::Precompiled && !self.stamps_no_inputs,
             prefix_maps,

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::{Argument, Language, names};
+use super::super::{Argument, Depfile, Language, names};
 use super::Call;
 use super::decide::is_null;
 use crate::options::{Family, Phase};
@@ -128,6 +128,43 @@ impl Call<'_> {
         match files.len() == count {
             true => Ok(files),
             false => Err(Uncacheable::new(Counter::UnsupportedCompilerOption, "-save-temps")),
+        }
+    }
+
+    /// What `-fdeps-format=` writes beside the dependency file. gcc's modules are understood as CMake asks
+    /// for them: a file maps names to files, and the dependency file names those that were read.
+    pub(super) fn decide_modules(
+        &mut self,
+        output: Option<&Path>,
+        depfile: Option<&Depfile>,
+        language: Language,
+        phase: Phase,
+    ) -> Result<Option<(PartKind, PathBuf)>, Uncacheable> {
+        let words = &self.modules;
+        let refused = |detail: &str| Err(Uncacheable::new(Counter::CouldNotUseModules, detail));
+        if !words.on {
+            return match words.mapper.is_some() || words.tells {
+                true => refused("options for modules without -fmodules-ts"),
+                false => Ok(None),
+            };
+        }
+        let Some(mapper) = &words.mapper else {
+            return refused("-fmodules-ts without -fmodule-mapper");
+        };
+        // A socket, a program, descriptors, a host, or a part of a file.
+        if mapper.as_os_str().as_bytes().iter().any(|byte| b"<>|=:?@".contains(byte)) {
+            return refused("-fmodule-mapper with something else than a file");
+        }
+        if !words.tells || !depfile.is_some_and(|depfile| depfile.system_headers) {
+            return refused("-fmodules-ts without -MD and -fdeps-format");
+        }
+        match output.filter(|output| !is_null(output)) {
+            Some(output) if phase == Phase::Object && language == Language::Cxx => {
+                self.read_files.push(mapper.clone());
+                let path = names::side_output(output, ".ddi", self.context.family);
+                Ok(path.map(|path| (PartKind::ModuleDependencies, path)))
+            }
+            _ => refused("-fmodules-ts for something else than an object"),
         }
     }
 

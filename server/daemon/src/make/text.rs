@@ -109,7 +109,8 @@ pub fn preprocess(compile: &mut Compile) -> Result<Text, Stop> {
         .ok_or_else(|| refuse("unreadable dependency output of the preprocessor"))?;
     files.retain(|path| *path != unit.invocation.source);
     let mut keys = keys(daemon, unit, &text, &warnings, &files)?;
-    if precompiled.is_some() || is_made(unit) {
+    // Nor does it show the modules that are read.
+    if precompiled.is_some() || is_made(unit) || unit.modules.is_some() {
         keys = Keys { key: None, exact_key: None, only_tokens: false, ..keys };
     }
     let Keys { key, exact_key, only_tokens, assembler_reads, has_modules, line_files } = keys;

@@ -16,6 +16,7 @@ use crate::remember::precompiled::Behind;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::{Asker, Stop};
 use crate::understand::day::{Day, Shown, day};
+use crate::understand::modules::Modules;
 use crate::understand::unit::{ASSEMBLER_READS, Unit, unsupported_directive};
 use crate::{Cache, Daemon};
 use cache::entry::{Entry, Part, PartKind};
@@ -155,6 +156,9 @@ pub fn judge(
         search: compiled.search.as_deref(),
         text,
     };
+    if let Err(reason) = check_interface(unit, compiled) {
+        return Judged::NotStored(reason);
+    }
     match read_inputs(daemon, cache, unit, &inputs) {
         Ok(reads) if precompiled::is_made(unit) && reads.day.is_some() => {
             let counter = Counter::CouldNotUsePrecompiledHeader;
@@ -163,6 +167,19 @@ pub fn judge(
         Ok(reads) => Judged::Direct(Box::new(reads)),
         Err(Obstacle::NeedsText(needs)) => Judged::ByText(needs),
         Err(Obstacle::Uncacheable(reason)) => Judged::NotStored(reason),
+    }
+}
+
+/// Whether the compile provided the module that its source seems to be the interface of, and no other.
+fn check_interface(unit: &Unit, compiled: &Compiled) -> Result<(), Uncacheable> {
+    let Some(modules) = &unit.modules else { return Ok(()) };
+    let told = compiled.part(PartKind::ModuleDependencies).unwrap_or_default();
+    match compiler::modules::tells(told, modules.provides.as_deref()) {
+        true => Ok(()),
+        false => {
+            let what = "the source provides another module than it seems";
+            Err(Uncacheable::new(Counter::CouldNotUseModules, what))
+        }
     }
 }
 
@@ -301,6 +318,9 @@ fn read_inputs(
         reads.states.extend(behind.states);
         reads.has_other_names = true;
     }
+    if let Some(modules) = &unit.modules {
+        add_modules(daemon, unit, modules, inputs, (&changes, now), &mut reads)?;
+    }
     if unit.invocation.stamps_inputs && unit.compiler.banner.family == Family::Clang {
         let source = std::iter::once(&unit.invocation.source);
         for path in reads.files.iter().map(|(path, _)| path).chain(source) {
@@ -315,6 +335,40 @@ fn read_inputs(
             Ok(reads)
         }
     }
+}
+
+/// The modules that were read count by their content. Before gcc includes a header, it looks for it in the
+/// form of a module.
+fn add_modules(
+    daemon: &Daemon,
+    unit: &Unit,
+    modules: &Modules,
+    inputs: &Inputs,
+    (changes, now): (&Changes, SystemTime),
+    reads: &mut Reads,
+) -> Result<(), Uncacheable> {
+    let mut headers: BTreeSet<(PathBuf, PathBuf)> = BTreeSet::new();
+    for path in inputs.files {
+        if !modules.holds(path) {
+            headers.insert(modules.map.folder_of_unit(path));
+            continue;
+        }
+        let unreadable = |_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy());
+        let content = daemon.memo.content(&unit.here, path, now).map_err(unreadable)?;
+        changes.refuse(path, &content)?;
+        reads.files.push((path.clone(), content.digest));
+    }
+    let folders = inputs.search.iter().flat_map(|search| search.quote.iter().chain(&search.angle));
+    headers.extend(folders.map(|folder| modules.map.folder_of_unit(folder)));
+    for (root, name) in headers {
+        let place = root.join(&name);
+        if unit.here.presence(&place) != Presence::Absent {
+            let detail = format!("{} may hold headers in the form of modules", place.display());
+            return Err(Uncacheable::new(Counter::CouldNotUseModules, detail));
+        }
+        reads.probes.absent.push((root, vec![name.as_os_str().as_bytes().into()]));
+    }
+    Ok(())
 }
 
 /// What the compile read, and what it looked for; `behind` is what precompiled headers added unseen.
@@ -332,7 +386,8 @@ fn read_all(
     }
     // gcc names a file once for each way in which the search found it.
     let mut seen = HashSet::with_capacity(inputs.files.len());
-    for path in inputs.files.iter().filter(|path| seen.insert(*path)) {
+    let is_text = |path: &&PathBuf| !unit.modules.as_ref().is_some_and(|all| all.holds(path));
+    for path in inputs.files.iter().filter(|path| seen.insert(*path)).filter(is_text) {
         scanned.push(scan_unchanged(daemon, unit, path, changes, now)?);
     }
     let read_count = scanned.len();
@@ -561,8 +616,12 @@ fn forget_modules(
     if inputs.search.is_none() || !any {
         return Ok(());
     }
+    if unit.modules.is_some() && scanned[1..].iter().any(|(file, _)| file.scan.module_directives) {
+        let what = "a module directive in a header";
+        return Err(Uncacheable::new(Counter::CouldNotUseModules, what).into());
+    }
     match inputs.text {
-        _ if !unit.knows_modules() => {}
+        _ if !unit.knows_modules() || unit.modules.is_some() => {}
         Some(text) if !text.has_modules && !behind => {}
         Some(_) => return Ok(()),
         None => return Err(Obstacle::NeedsText(NeedsText::default())),

@@ -3,5 +3,6 @@
 pub mod besides;
 pub mod compilers;
 pub mod day;
+pub mod modules;
 pub mod settings;
 pub mod unit;

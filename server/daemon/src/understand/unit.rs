@@ -9,6 +9,7 @@ use crate::serve::descriptors;
 use crate::understand::besides;
 use crate::understand::compilers::{Asker, Prober, Stop, driver_name};
 use crate::understand::day::{Day, day};
+use crate::understand::modules::Modules;
 use cache::entry::PartKind;
 use cache::key::{self, Inputs};
 use cache::outputs::{Manner, OutputFile, access_after, has_default_permissions};
@@ -102,6 +103,8 @@ pub struct Unit<'c> {
     pub progress: Progress,
     /// Its outputs, where it is to write them.
     pub claim: Claim,
+    /// The modules that it may use.
+    pub modules: Option<Modules>,
     identity: Vec<u8>,
     key_environment: Vec<(&'static str, &'c [u8])>,
     working_directories: Vec<&'c Path>,
@@ -125,12 +128,15 @@ impl<'c> Unit<'c> {
             Asker { prober, environment: &environment, here: &here, memo: &daemon.memo, now };
         let mut key_environment = key_environment(call, config)?;
         let (invocation, compiler) = identify(daemon, call, config, &mut asker)?;
-        let outputs = outputs(&invocation, compiler.banner.family, &here, call.caller.umask)?;
         refuse_streams(&invocation, &here)?;
         let (source, scan) = daemon
             .memo
             .scanned(&here, &invocation.source, now)
             .map_err(|_| refuse(Counter::BadInputFile, invocation.source.to_string_lossy()))?;
+        let modules = Modules::of(&invocation, &scan, &here)?;
+        let interface = modules.as_ref().and_then(Modules::interface);
+        let family = compiler.banner.family;
+        let outputs = outputs(&invocation, interface, family, &here, call.caller.umask)?;
         refuse_overwriting(&outputs, &source, &here)?;
         refuse_source(&scan, &compiler, &invocation, config)?;
         let mut identity = identity(&compiler, call, config, &mut asker)?;
@@ -151,6 +157,12 @@ impl<'c> Unit<'c> {
         let lists = besides::ignore_lists(&invocation, &compiler, &daemon.memo, &here, now);
         other_files
             .extend(lists.map_err(|path| refuse(Counter::BadInputFile, path.to_string_lossy()))?);
+        // The one that was understood is the one that counts.
+        if let Some(Modules { map_file, map_content, .. }) = &modules
+            && !other_files.contains(&(map_file.clone(), *map_content))
+        {
+            return Err(refuse(Counter::ModifiedInputFile, map_file.to_string_lossy()));
+        }
         let working_directories = working_directories(&invocation, call, config, &here);
         let mapped_directories = mapped::directories(
             &invocation.prefix_maps,
@@ -175,6 +187,7 @@ impl<'c> Unit<'c> {
             progress: Progress::default(),
             command,
             claim: Claim::default(),
+            modules,
             identity,
             key_environment,
             working_directories,
@@ -468,6 +481,7 @@ fn parse(
 
 fn outputs(
     invocation: &Invocation,
+    interface: Option<&Path>,
     family: Family,
     here: &WorkingDirectory,
     umask: u32,
@@ -475,10 +489,13 @@ fn outputs(
     let main = invocation.output.iter().map(|path| (PartKind::Object, path));
     let depfile = invocation.depfile.iter().map(|depfile| (PartKind::Depfile, &depfile.path));
     let sides = invocation.side_outputs.iter().map(|(kind, path)| (*kind, path));
+    let interface = interface.map(Path::to_owned);
+    let interface = interface.iter().map(|path| (PartKind::ModuleInterface, path));
     // Most often all are in one folder.
     let mut judged: Option<&Path> = None;
     main.chain(depfile)
         .chain(sides)
+        .chain(interface)
         .map(|(kind, path)| {
             let folder = path.parent().unwrap_or(Path::new(""));
             if judged != Some(folder) && has_default_permissions(here, folder) {
@@ -501,6 +518,7 @@ fn manner(kind: PartKind, invocation: &Invocation, family: Family) -> Manner {
     match (kind, family) {
         (PartKind::Object, Family::Clang) if is_assembled_apart(invocation) => Manner::Either,
         (PartKind::Diagnostics, Family::Clang) => Manner::Anew,
+        (PartKind::ModuleInterface, Family::Gcc) => Manner::Anew,
         (PartKind::Object, Family::Clang) | (PartKind::Dwo, Family::Gcc) => Manner::Anew,
         (PartKind::SavedText | PartKind::SavedAssembly | PartKind::SavedBitcode, Family::Clang) => {
             Manner::Anew
@@ -550,7 +568,8 @@ fn refuse_source(
         return Err(refuse(Counter::UnsupportedCodeDirective, ASSEMBLER_READS));
     }
     let preprocesses = invocation.language.is_preprocessed_by_the_compiler();
-    if scan.module_directives && preprocesses && knows_modules(compiler, invocation) {
+    let knows = || invocation.module_map.is_none() && knows_modules(compiler, invocation);
+    if scan.module_directives && preprocesses && knows() {
         return Err(refuse(Counter::CouldNotUseModules, "module directive in the source"));
     }
     let mut names = scan.includes.iter().map(|include| Path::new(OsStr::from_bytes(&include.name)));
