@@ -3,7 +3,6 @@
 use crate::make::local_slots::Purpose;
 use crate::make::sendable::StaysHere;
 use crate::remember::macros;
-use crate::remember::precompiled::is_made;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::Stop;
 use crate::understand::unit::{ASSEMBLER_READS, LOOK_VARIABLES, Unit};
@@ -122,8 +121,8 @@ pub fn stays_here(unit: &Unit) -> Option<StaysHere> {
     if unit.outputs.is_empty() {
         return stay("nothing is written");
     }
-    if unit.modules.is_some() || is_made(unit) || !invocation.precompiled.is_empty() {
-        return stay("modules, or a precompiled header");
+    if unit.modules.is_some() {
+        return stay("modules");
     }
     if let Some(name) = LEADING_VARIABLES.iter().find(|name| unit.environment.get(name).is_some()) {
         return stay(name);
