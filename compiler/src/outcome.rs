@@ -41,6 +41,8 @@ pub enum CounterKind {
     Work,
     /// What came of hits that were compiled again.
     Verification,
+    /// What the shared cache did.
+    Shared,
 }
 
 counters! {
@@ -120,6 +122,18 @@ counters! {
     LocalCompile "local_compile" Work,
     /// rcache stood aside, for example because the daemon could not be reached.
     PassedThrough "passed_through" Work,
+    /// A result came from the shared cache.
+    RemoteStorageHit "remote_storage_hit" Shared,
+    /// The shared cache was asked, and has nothing that is right here.
+    RemoteStorageMiss "remote_storage_miss" Shared,
+    /// A result was uploaded.
+    RemoteStorageWrite "remote_storage_write" Shared,
+    /// A request to the shared cache failed.
+    RemoteStorageError "remote_storage_error" Shared,
+    /// The shared cache did not answer in time.
+    RemoteStorageTimeout "remote_storage_timeout" Shared,
+    /// An entry of the shared cache is not signed by a trusted key, or is not what was written.
+    RemoteStorageUntrusted "remote_storage_untrusted" Shared,
     /// A hit was compiled again, and was the same.
     VerifyMatch "verify_match" Verification,
     /// A hit was compiled again, and was not the same: the result is dropped.

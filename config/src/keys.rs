@@ -169,6 +169,58 @@ pub const KEYS: &[Key] = &[
         |value| Value::List(value.words())
     ),
     key!(
+        "remote_storage",
+        "[]",
+        "The shared cache behind the local one: URLs, each with attributes as in ccache, such as \
+         [\"redis://cache.lan|ttl=14d\", \"s3://bucket/prefix|region=eu-west-1|read-only\"]; also \
+         rediss, gs, azblob, memcached, http, https, file and ghac.",
+        remote_storage,
+        |given| given.list()?,
+        |value| Value::List(value.iter().map(|url| without_secrets(url)).collect())
+    ),
+    key!(
+        "remote_write",
+        "false",
+        "Whether results are uploaded to the shared cache, signed by signing_key; on a known build \
+         service only from protected branches.",
+        remote_write,
+        |given| given.bool()?,
+        |value| Value::Bool(*value)
+    ),
+    key!(
+        "remote_only",
+        "false",
+        "The local cache answers nothing by itself: what the shared cache lacks is a miss.",
+        remote_only,
+        |given| given.bool()?,
+        |value| Value::Bool(*value)
+    ),
+    key!(
+        "reshare",
+        "false",
+        "Results that hit in the local cache are uploaded, too.",
+        reshare,
+        |given| given.bool()?,
+        |value| Value::Bool(*value)
+    ),
+    key!(
+        "signing_key",
+        "\"\"",
+        "The file of the key that signs uploads; empty for signing.key beside the user's rcache.toml. \
+         `rcache keys new` makes it.",
+        signing_key,
+        |given| given.optional_path()?,
+        |value| Value::path(value.as_deref().unwrap_or(Path::new("")))
+    ),
+    key!(
+        "trusted_keys",
+        "[]",
+        "Keys whose shared results count, as ed25519:… texts, besides those of `rcache keys trust`.",
+        trusted_keys,
+        |given| given.list()?,
+        |value| Value::List(value.clone())
+    ),
+    key!(
         "direct_mode",
         "true",
         "Look results up by source and include files before preprocessing.",
@@ -179,9 +231,10 @@ pub const KEYS: &[Key] = &[
     key!(
         "base_dir",
         "\"\"",
-        "Absolute paths below this folder are made relative before hashing.",
+        "Absolute paths below this folder are made relative before hashing; auto stands for the root of \
+         the checkout in which the compile runs.",
         base_dir,
-        |given| given.optional_path()?.unwrap_or_default(),
+        |given| given.base_dir()?,
         |value| Value::path(value)
     ),
     key!(
@@ -321,6 +374,12 @@ impl Config {
             compression_level: 1,
             prefix_command: Vec::new(),
             hosts: HostList::default(),
+            remote_storage: Vec::new(),
+            remote_write: false,
+            remote_only: false,
+            reshare: false,
+            signing_key: None,
+            trusted_keys: Vec::new(),
             direct_mode: true,
             base_dir: PathBuf::new(),
             hash_dir: true,
@@ -463,6 +522,17 @@ impl Given<'_> {
         }
     }
 
+    /// A folder, or the word that stands for one that each call has of its own.
+    fn base_dir(&self) -> Result<PathBuf, String> {
+        match &self.written {
+            Written::Variable(text) if *text == crate::BASE_DIR_AUTO => {
+                Ok(crate::BASE_DIR_AUTO.into())
+            }
+            Written::Text(text) if *text == crate::BASE_DIR_AUTO => Ok(crate::BASE_DIR_AUTO.into()),
+            _ => Ok(self.optional_path()?.unwrap_or_default()),
+        }
+    }
+
     /// ccache parts these names with commas, so they may stay in a text that is carried over.
     fn sloppiness(&self) -> Result<Sloppiness, String> {
         let mut sloppiness = Sloppiness::default();
@@ -529,6 +599,33 @@ impl Value {
     fn path(path: &Path) -> Value {
         Value::Text(shown(path))
     }
+}
+
+/// A location of the shared cache without passwords and tokens.
+fn without_secrets(location: &str) -> String {
+    let mut parts = location.split('|');
+    let url = parts.next().unwrap_or_default();
+    let mut shown = match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            match authority.rsplit_once('@') {
+                Some((login, host)) if login.contains(':') => {
+                    let user = login.split(':').next().unwrap_or_default();
+                    format!("{scheme}://{user}:(secret)@{host}{path}")
+                }
+                _ => url.to_owned(),
+            }
+        }
+        None => url.to_owned(),
+    };
+    for attribute in parts {
+        shown.push('|');
+        match attribute.split_once('=') {
+            Some((name @ "bearer-token", _)) => shown.push_str(&format!("{name}=(secret)")),
+            _ => shown.push_str(attribute),
+        }
+    }
+    shown
 }
 
 fn shown(path: &Path) -> String {

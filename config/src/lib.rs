@@ -27,6 +27,9 @@ pub use keys::{KEYS, Key, Value};
 pub use load::{Loaded, Origin, Row, relevant_variables};
 pub use units::{ByteSize, Share, Span};
 
+/// As `base_dir`: the root of the checkout in which a compile runs.
+pub const BASE_DIR_AUTO: &str = "auto";
+
 /// Every setting, as it is in force for one call. The field's name is the key's name, plus its unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -44,9 +47,22 @@ pub struct Config {
     pub prefix_command: Vec<String>,
     /// The cluster; where the key says nothing, from where distcc keeps its list.
     pub hosts: HostList,
+    /// The shared cache: locations with their attributes. They may hold secrets.
+    pub remote_storage: Vec<String>,
+    /// Whether results are uploaded to it.
+    pub remote_write: bool,
+    /// Whether the local cache answers nothing by itself.
+    pub remote_only: bool,
+    /// Whether results that hit in the local cache are uploaded, too.
+    pub reshare: bool,
+    /// The file of the key that signs uploads; `None` for the usual place.
+    pub signing_key: Option<PathBuf>,
+    /// Keys whose shared results count, besides those of the list of trusted keys.
+    pub trusted_keys: Vec<String>,
     /// Whether results are looked up by source and include files before preprocessing.
     pub direct_mode: bool,
-    /// Absolute paths below it are made relative before hashing; empty for none, else absolute.
+    /// Absolute paths below it are made relative before hashing; empty for none, [`BASE_DIR_AUTO`], or
+    /// absolute.
     pub base_dir: PathBuf,
     /// Whether the working directory counts where debug information holds it.
     pub hash_dir: bool,

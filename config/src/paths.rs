@@ -234,6 +234,15 @@ fn deciding_hash(build: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> u6
     hash.finish()
 }
 
+/// The folder of the user's settings and keys; `None` where nothing says where it is.
+pub fn settings_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = folder(crate::environment::XDG_CONFIG_HOME);
+    let config =
+        config.or_else(|| folder(crate::environment::HOME).map(|home| home.join(".config")));
+    config.map(|folder| folder.join("rcache"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

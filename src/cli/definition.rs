@@ -14,6 +14,10 @@ pub const SUBCOMMANDS: &[&str] = &[
     "clear",
     "trim",
     "verify",
+    "flush",
+    "prefetch",
+    "remote",
+    "keys",
     "config",
     "daemon",
     "worker",
@@ -60,6 +64,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands([stats(), plain("zero", "Set the counters to 0; cached results stay")])
         .subcommands([plain("clear", "Remove every cached result"), trim(), verify()])
+        .subcommands([flush(), prefetch(), remote(), keys()])
         .subcommands([settings(), daemon()])
         .subcommands([
             worker(),
@@ -144,6 +149,113 @@ fn verify() -> Command {
         )
         .arg(json())
         .after_help(VERIFY_NOTES)
+}
+
+fn flush() -> Command {
+    plain("flush", "Wait until all that is to be stored or uploaded is")
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("SPAN")
+                .default_value("10m")
+                .value_parser(some_time)
+                .help("Wait no longer than this"),
+        )
+        .after_help(
+            "For the end of a CI job, whose machine goes with it. The exit status is 1 when something \
+             was not\nuploaded in time.\n\nExample:\n  ninja -C build && rcache flush",
+        )
+}
+
+fn prefetch() -> Command {
+    plain("prefetch", "Ask the shared cache for a whole build's results at once")
+        .arg(
+            Arg::new("build")
+                .short('p')
+                .long("build")
+                .value_name("BUILD")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder of a compile_commands.json, or that file"),
+        )
+        .arg(json())
+        .after_help(
+            "Every call is asked for before the first answer is waited for; what is right here goes into \
+             the local\ncache. Run it with the build's variables.\n\n\
+             Example:\n  cmake -B build -DCMAKE_EXPORT_COMPILE_COMMANDS=ON && rcache prefetch -p build",
+        )
+}
+
+fn remote() -> Command {
+    let trim = plain("trim", "Remove what was written or used longest ago")
+        .arg(
+            Arg::new("max-size")
+                .long("max-size")
+                .value_name("SIZE")
+                .value_parser(|text: &str| ByteSize::parse(text))
+                .help("Trim down to this size, such as 200G"),
+        )
+        .arg(
+            Arg::new("older-than")
+                .long("older-than")
+                .value_name("AGE")
+                .value_parser(|text: &str| Span::parse(text))
+                .help("Remove what is older than this, such as 30d"),
+        )
+        .group(
+            clap::ArgGroup::new("what")
+                .args(["max-size", "older-than"])
+                .required(true)
+                .multiple(true),
+        )
+        .arg(json());
+    let verify = plain("verify", "Read every object and check who signed it")
+        .arg(
+            Arg::new("remove")
+                .long("remove")
+                .action(ArgAction::SetTrue)
+                .help("Remove what is not as a trusted key signed it"),
+        )
+        .arg(json());
+    plain("remote", "Look after the shared cache of the setting remote_storage")
+        .subcommand_required(true)
+        .subcommand(plain("stats", "Its state, and what is on it").arg(json()))
+        .subcommand(trim)
+        .subcommand(verify)
+        .after_help(
+            "Where the server has an expiry of its own (a bucket's lifecycle rule, Redis' maxmemory-policy, \
+             the\nattribute ttl), use that; trim is for folders and servers that have none.",
+        )
+}
+
+fn keys() -> Command {
+    plain("keys", "Keys that sign shared results, and those that are trusted")
+        .subcommand_required(true)
+        .subcommand(
+            plain("new", "Make a key that signs what this user uploads").arg(
+                Arg::new("file")
+                    .value_name("FILE")
+                    .value_parser(value_parser!(PathBuf))
+                    .help("Where it goes [default: signing.key beside the user's rcache.toml]"),
+            ),
+        )
+        .subcommand(
+            plain("trust", "Let the results count that a key has signed")
+                .arg(
+                    Arg::new("key")
+                        .value_name("KEY")
+                        .required(true)
+                        .help("The public key, ed25519:…, as `rcache keys new` printed it"),
+                )
+                .arg(Arg::new("name").value_name("NAME").num_args(0..).help("Whose it is")),
+        )
+        .subcommand(plain("list", "This user's own key, and each that is trusted").arg(json()))
+        .after_help(
+            "Whoever holds a trusted key can put objects into the builds of all who trust it: give one to the \
+             CI of\nprotected branches, and let people read.\n\nExamples:\n  \
+             rcache keys new                              on the CI machine\n  \
+             rcache keys trust ed25519:3f… the build farm on each desk",
+        )
 }
 
 fn settings() -> Command {

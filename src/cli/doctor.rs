@@ -9,7 +9,7 @@ use super::{Outcome, describe};
 use config::{Config, Environment};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use talk::questions::Question;
+use talk::questions::{Question, RemoteTask};
 
 /// Runs every check; the exit status is 1 when one of them fails.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
@@ -36,6 +36,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
     findings.extend(checks::compilers(&crate::find_compiler::search_path()));
     findings.extend(checks::left_out(&|name| std::env::var_os(name)));
 
+    findings.extend(shared_cache(&loaded.config));
     let asked = talk::client::ask(&Question::Hosts, true);
     let asked = asked.map_err(|error| describe(&error));
     findings.extend(cluster::cluster(&loaded, &environment, asked));
@@ -52,6 +53,15 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
         true => Ok(ExitCode::FAILURE),
         false => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The remotes, where there are any.
+fn shared_cache(config: &Config) -> Vec<Finding> {
+    if config.remote_storage.is_empty() {
+        return Vec::new();
+    }
+    let asked = talk::client::ask(&Question::Remote { task: RemoteTask::Ping }, true);
+    checks::shared_cache(&asked.map_err(|error| describe(&error)))
 }
 
 /// What one check found.

@@ -11,7 +11,10 @@ mod doctor;
 mod explain;
 mod hosts;
 mod import_ccache;
+mod keys;
 mod link;
+mod prefetch;
+mod remote;
 mod settings;
 mod signals;
 mod stats;
@@ -61,6 +64,10 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         "clear" => store::clear(),
         "trim" => store::trim(options),
         "verify" => verify::run(options),
+        "flush" => store::flush(options),
+        "prefetch" => prefetch::run(options),
+        "remote" => remote::run(options),
+        "keys" => keys::run(options),
         "config" => settings::run(options),
         "daemon" => daemon::run(options),
         "worker" => worker::run(options),

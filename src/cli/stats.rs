@@ -50,6 +50,7 @@ fn render(stats: &Stats, now: u64, style: Style) -> String {
         screen.of_kind(CounterKind::Error, "errors", Paint::Red),
         screen.work(),
         screen.verification(),
+        screen.of_kind(CounterKind::Shared, "shared cache", Paint::Bold),
         screen.store(),
         screen.hosts(),
     ] {

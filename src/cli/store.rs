@@ -3,7 +3,8 @@
 use super::{Outcome, ask, screen};
 use config::{ByteSize, Span};
 use std::process::ExitCode;
-use talk::questions::{Done, Question, Removed};
+use talk::client::AskError;
+use talk::questions::{Done, Flushed, Question, Removed};
 
 /// Sets the counters to 0.
 pub fn zero() -> Outcome {
@@ -37,6 +38,25 @@ pub fn trim_to(size: Option<u64>, age: Option<u64>) -> Outcome {
     let question = Question::Trim { max_size_bytes: size, older_than_s: age };
     screen::print(&removed(ask(&question, true)?));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until all that is to be stored or uploaded is.
+pub fn flush(options: &clap::ArgMatches) -> Outcome {
+    super::settings()?;
+    let limit = options.get_one::<Span>("timeout").map_or(0, |limit| limit.0.as_secs().max(1));
+    let question = Question::FlushUploads { seconds: limit };
+    let Flushed { not_uploaded } = match talk::client::ask(&question, false) {
+        Ok(flushed) => flushed,
+        // Nobody has anything.
+        Err(AskError::NotRunning) => return Ok(ExitCode::SUCCESS),
+        Err(error) => return Err(super::describe(&error)),
+    };
+    match not_uploaded {
+        0 => Ok(ExitCode::SUCCESS),
+        left => Err(format!(
+            "{left} results are not uploaded yet; `rcache doctor` says what is wrong with the shared cache"
+        )),
+    }
 }
 
 fn removed(removed: Removed) -> String {

@@ -1,6 +1,6 @@
 //! `rcache verify`: checks every stored result, and on request against the compiler.
 
-mod calls;
+pub mod calls;
 
 use super::screen::{self, bytes, count};
 use super::{Outcome, ask};

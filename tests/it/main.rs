@@ -43,6 +43,7 @@ mod remote_form;
 mod remote_options;
 mod same_as_compiler;
 mod search_folders;
+mod shared_cache;
 mod stopped;
 mod store;
 mod surroundings;

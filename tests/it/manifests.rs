@@ -76,6 +76,7 @@ fn each_object_matches_the_schemas() {
     let Some(validator) = validator("manifests against the schemas") else { return };
     let scratch = tempfile::tempdir().unwrap();
     let mut files = members("k8s/base");
+    files.extend(members("k8s/valkey"));
     files.retain(|file| file_name(file) != "kustomization.yaml");
     for (name, text) in rendered_overlays("rendered manifests against the schemas") {
         let file = scratch.path().join(format!("{name}.yaml"));

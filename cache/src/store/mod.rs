@@ -20,6 +20,7 @@
 mod blobs;
 mod check;
 mod evict;
+mod exchange;
 mod index;
 mod ownership;
 mod pending;

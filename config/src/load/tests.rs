@@ -84,6 +84,12 @@ fn every_key_is_read_from_a_file() {
         compression_level = -5
         prefix_command = "nice -n '5 6'"
         hosts = ["k8vm0/16", "k8n0/12,lzo"]
+        remote_storage = ["redis://h|ttl=1d", "file:///x"]
+        remote_write = true
+        remote_only = true
+        reshare = true
+        signing_key = "~/k"
+        trusted_keys = ["ed25519:1"]
         direct_mode = false
         base_dir = "$HOME/src"
         hash_dir = false
@@ -112,6 +118,12 @@ fn every_key_is_read_from_a_file() {
         compression_level: -5,
         prefix_command: ["nice", "-n", "5 6"].map(String::from).into(),
         hosts: HostList::parse("k8vm0/16 k8n0/12,lzo").unwrap(),
+        remote_storage: ["redis://h|ttl=1d", "file:///x"].map(String::from).into(),
+        remote_write: true,
+        remote_only: true,
+        reshare: true,
+        signing_key: Some("/home/u/k".into()),
+        trusted_keys: vec!["ed25519:1".into()],
         direct_mode: false,
         base_dir: "/home/u/src".into(),
         hash_dir: false,
@@ -147,7 +159,18 @@ fn every_key_is_read_from_its_variable() {
         ("HOSTS", " a/2   b ", "a/2 b"),
         ("DIRECT_MODE", "0", "false"),
         ("BASE_DIR", "/b", "/b"),
+        ("BASE_DIR", "auto", "auto"),
         ("HASH_DIR", "OFF", "false"),
+        (
+            "REMOTE_STORAGE",
+            "redis://me:pw@h/1|ttl=1d http://h|bearer-token=t file:///x",
+            "redis://me:(secret)@h/1|ttl=1d http://h|bearer-token=(secret) file:///x",
+        ),
+        ("REMOTE_WRITE", "yes", "true"),
+        ("REMOTE_ONLY", "1", "true"),
+        ("RESHARE", "on", "true"),
+        ("SIGNING_KEY", "~/k", "/home/u/k"),
+        ("TRUSTED_KEYS", "ed25519:1 ed25519:2", "ed25519:1 ed25519:2"),
         ("SLOPPINESS", "locale,time_macros pch_defines", "locale pch_defines time_macros"),
         ("COMPILER_CHECK", "%compiler% -v", "%compiler% -v"),
         ("NAMESPACE", "n", "n"),
@@ -199,8 +222,8 @@ fn a_problem_names_file_line_key_and_remedy() {
             "rcache.toml:1: maxsize: no setting has this name; did you mean \"max_size\"?",
         ),
         (
-            "remote_storage = 1",
-            "rcache.toml:1: remote_storage: no setting has this name; `rcache config` lists them",
+            "remote_cache = 1",
+            "rcache.toml:1: remote_cache: no setting has this name; `rcache config` lists them",
         ),
         (
             "[cache]\nx = 1",
@@ -356,8 +379,9 @@ fn the_environment_goes_before_the_file() {
     let loaded = settings.load();
     assert_eq!((loaded.config.max_files, loaded.config.namespace.as_str()), (2, "f"));
     let origins: Vec<String> = loaded.origins.iter().map(Origin::to_string).collect();
-    assert_eq!(origins[2], "RCACHE_MAX_FILES");
-    assert!(origins[12].ends_with("rcache.toml:2"), "{origins:?}");
+    let origin = |name: &str| &origins[KEYS.iter().position(|key| key.name == name).unwrap()];
+    assert_eq!(origin("max_files"), "RCACHE_MAX_FILES");
+    assert!(origin("namespace").ends_with("rcache.toml:2"), "{origins:?}");
 
     let both = Settings::new("").with("RCACHE_DIR", "/a").with("RCACHE_CACHE_DIR", "/b");
     assert_eq!(both.config().cache_dir, Path::new("/b"));

@@ -15,8 +15,7 @@ use crate::serve::conversation::{Captured, Conversation};
 use crate::understand::compilers::Stop;
 use crate::understand::day::Shown;
 use crate::understand::unit::{Call, Unit};
-use crate::verify;
-use crate::{Cache, Compile, Daemon};
+use crate::{Cache, Compile, Daemon, shared_tier, verify};
 use cache::entry::PartKind;
 use cache::facts::Maker;
 use compiler::hasher::Digest;
@@ -115,7 +114,11 @@ impl<'a> Compile<'a, '_> {
         // 2. Are the source and all that it read, and all that it missed, as they were?
         // 3. Is somebody already compiling it?
         let (known, ticket) = match self.look_up()? {
-            Direct::Hit(found) => return self.serve_hit(found, Counter::DirectCacheHit),
+            Direct::Hit(found) => {
+                let served = self.serve_hit(found, Counter::DirectCacheHit)?;
+                shared_tier::reshare(self.daemon, self.cache, &self.unit);
+                return Ok(served);
+            }
             Direct::Miss(known, ticket) => (known, ticket),
         };
 
@@ -164,10 +167,16 @@ impl<'a> Compile<'a, '_> {
             self.cache.counts.add(Counter::Recache);
             return Ok(Direct::Miss(Known::default(), None));
         }
-        let (first, found) = look_up::direct(self.daemon, self.cache, &self.unit);
-        if let Some(found) = found {
-            return Ok(Direct::Hit(found));
+        let is_local = !self.unit.config.remote_only;
+        let mut first = Known::default();
+        if is_local {
+            let (known, found) = look_up::direct(self.daemon, self.cache, &self.unit);
+            if let Some(found) = found {
+                return Ok(Direct::Hit(found));
+            }
+            first = known;
         }
+        let asked = shared_tier::ask(self.daemon, self.cache, &self.unit);
         self.unit.progress = active.enter(&self.unit.invocation.source);
         let differs = |begun| first.changed_since(&self.unit, begun);
         let turn = self.daemon.in_flight.join(self.unit.task(), self.conversation, differs)?;
@@ -175,9 +184,11 @@ impl<'a> Compile<'a, '_> {
             Turn::First(taken) => Some(taken),
             Turn::LookAgain | Turn::Alone => None,
         };
-        // Whoever compiled it before we had the ticket may just be done.
+        // Whoever compiled it before we had the ticket may just be done; or somebody elsewhere was.
+        let fetch = |asked| shared_tier::fetch(self.daemon, self.cache, &self.unit, asked);
+        let is_fetched = asked.is_some_and(fetch);
         let (second, found) = look_up::direct(self.daemon, self.cache, &self.unit);
-        if let Some(found) = found {
+        if let Some(found) = found.filter(|_| is_fetched || is_local) {
             return Ok(Direct::Hit(found));
         }
         self.cache.counts.add(Counter::DirectCacheMiss);
@@ -315,7 +326,10 @@ impl<'a> Compile<'a, '_> {
         let unit = &self.unit;
         let stored = compiled.and_then(|compiled| match unit.config.read_only {
             true => Ok(()),
-            false => remember::store(self.cache, unit, &known, text.as_ref(), compiled, judged),
+            false => {
+                let known = (&known, text.as_ref());
+                remember::store(self.daemon, self.cache, unit, known, compiled, judged)
+            }
         });
         let source = unit.invocation.source.display();
         match stored {

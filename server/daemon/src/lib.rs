@@ -6,6 +6,7 @@ mod compile;
 mod understand;
 
 mod look_up;
+mod shared_tier;
 
 mod make;
 
@@ -42,6 +43,7 @@ use understand::settings::Settings;
 use understand::unit::Unit;
 
 pub use serve::{Mode, run};
+pub use shared_tier::key_files;
 
 /// A process namespace that has seen fewer processes than this is young.
 const FRESH_PROCESSES: u32 = 300;
@@ -91,6 +93,8 @@ pub struct Daemon {
     predefined: Predefined,
     /// The cache folders in use.
     caches: Caches,
+    /// The shared caches behind them.
+    tiers: shared_tier::Tiers,
     /// What it listens on.
     socket: PathBuf,
     /// The cache folder of the environment that it was started in.

@@ -17,6 +17,21 @@ pub enum Question {
     Stop,
     /// It is to write what it remembers to the index: [`Done`].
     Flush,
+    /// The same, once all that is to be uploaded is: [`Flushed`].
+    FlushUploads {
+        /// The asker waits no longer.
+        seconds: u64,
+    },
+    /// The shared cache is to be asked for these calls of the asker's folder: [`Prefetched`].
+    Prefetch {
+        /// Of each: the compiler, and the words after it.
+        calls: Vec<Vec<String>>,
+    },
+    /// The shared cache is to be looked after: [`Remotes`].
+    Remote {
+        /// How.
+        task: RemoteTask,
+    },
     /// The build as it runs: [`Top`].
     Top,
     /// Counters, store and hosts: [`Stats`].
@@ -50,6 +65,28 @@ pub enum Question {
         keys: Vec<String>,
         /// Entries without a blob are to be looked for, too.
         lost: bool,
+    },
+}
+
+/// What is to be done with the shared cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteTask {
+    /// Say how long it takes to answer.
+    Ping,
+    /// Say what is there.
+    Stats,
+    /// Remove what is oldest.
+    Trim {
+        /// Until no more is there.
+        max_size_bytes: Option<u64>,
+        /// Those that were not used or written for this long.
+        older_than_s: Option<u64>,
+    },
+    /// Read everything, and look who has signed it.
+    Verify {
+        /// Remove what nobody trusted has signed.
+        remove: bool,
     },
 }
 
@@ -320,6 +357,133 @@ pub struct Removed {
     pub removed_files: u64,
     /// Bytes of all blobs.
     pub removed_bytes: u64,
+}
+
+/// Answer to [`Question::FlushUploads`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flushed {
+    /// Results that still wait.
+    pub not_uploaded: u64,
+}
+
+/// Answer to [`Question::Prefetch`], and what `rcache prefetch --json` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Prefetched {
+    /// Calls whose result came.
+    pub fetched: u64,
+    /// Calls whose result was here.
+    pub here: u64,
+    /// Calls of which nothing that is right here is there.
+    pub missing: u64,
+    /// Calls that are not cached at all.
+    pub not_cached: u64,
+}
+
+/// Answer to [`Question::Remote`], and what `rcache remote … --json` prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remotes {
+    /// What came of the task on each.
+    pub remotes: Vec<RemoteRow>,
+    /// What the daemon knows of each.
+    pub state: Vec<RemoteState>,
+    /// What is wrong with the settings of the shared cache, in words.
+    pub problems: Vec<String>,
+    /// Results that wait for their upload.
+    pub to_upload: u64,
+}
+
+/// Part of [`Remotes`]; each task fills its own fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteRow {
+    /// The remote, without secrets.
+    pub url: String,
+    /// Why nothing came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long it took to answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// What is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contents: Option<RemoteContents>,
+    /// What was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trimmed: Option<RemoteTrimmed>,
+    /// What is sound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<RemoteVerified>,
+}
+
+/// Part of [`RemoteRow`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteContents {
+    /// Units of which something is known.
+    pub units: u64,
+    /// Results that have objects of their own.
+    pub results: u64,
+    /// Bytes of all.
+    pub bytes: u64,
+}
+
+/// Part of [`RemoteRow`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteTrimmed {
+    /// Objects that went.
+    pub removed_objects: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// What is left.
+    pub left_bytes: u64,
+}
+
+/// Part of [`RemoteRow`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteVerified {
+    /// Objects that are as a trusted key signed them.
+    pub sound: u64,
+    /// Objects that are not.
+    pub untrusted: u64,
+    /// Of these, how many were removed.
+    pub removed: u64,
+}
+
+/// Part of [`Remotes`]: since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteState {
+    /// The remote, without secrets.
+    pub url: String,
+    /// Nothing is written there.
+    pub read_only: bool,
+    /// Builds do without it for now.
+    pub resting: bool,
+    /// What an answer usually takes; unknown before the first.
+    pub latency_us: Option<u64>,
+    /// What went wrong the last time.
+    pub last_fault: Option<String>,
+    /// Units that were found.
+    pub hits: u64,
+    /// Units that were not there.
+    pub misses: u64,
+    /// Results that were written.
+    pub writes: u64,
+    /// Requests that failed.
+    pub errors: u64,
+    /// Answers that did not come in time.
+    pub timeouts: u64,
+    /// Entries that no trusted key has signed.
+    pub untrusted: u64,
+    /// Bytes that came.
+    pub bytes_in: u64,
+    /// Bytes that went.
+    pub bytes_out: u64,
 }
 
 /// Answer to [`Question::Explain`].

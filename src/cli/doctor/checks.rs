@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 use talk::others::OtherDaemon;
-use talk::questions::{Stats, Status};
+use talk::questions::{RemoteRow, Remotes, Stats, Status};
 use talk::wrappers;
 
 /// What is wrong with the settings, and those that switch the cache off.
@@ -46,6 +46,30 @@ pub fn settings(loaded: &Loaded) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether each remote of the shared cache answers, and who is trusted.
+pub fn shared_cache(answer: &Result<Remotes, String>) -> Vec<Finding> {
+    const SUBJECT: &str = "shared cache";
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(why) => return vec![Finding::fail(SUBJECT, why, "correct the setting remote_storage")],
+    };
+    let remote = |row: &RemoteRow| match &row.error {
+        Some(error) => {
+            let remedy =
+                "builds do without it until it answers; look at the server and the credentials";
+            Finding::warn(SUBJECT, format!("{}: {error}", row.url), remedy)
+        }
+        None => {
+            let took = row.took_us.unwrap_or(0) as f64 / 1_000.0;
+            Finding::ok(SUBJECT, format!("{} answers in {took:.1} ms", row.url))
+        }
+    };
+    let problem = |problem: &String| {
+        Finding::warn(SUBJECT, problem, "docs/shared-cache.md says how it is set up")
+    };
+    answer.remotes.iter().map(remote).chain(answer.problems.iter().map(problem)).collect()
 }
 
 /// Whether the socket is in a safe place.

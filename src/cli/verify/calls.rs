@@ -68,8 +68,13 @@ impl Call {
         Ok(Call { folder: base.join(row.directory), words })
     }
 
+    /// Where it was made.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Makes the surroundings those of the call; returns its words with the compiler's path.
-    fn enter(&self) -> Result<Vec<String>, String> {
+    pub fn enter(&self) -> Result<Vec<String>, String> {
         let failed = |error| format!("{}: {error}", self.folder.display());
         std::env::set_current_dir(&self.folder).map_err(failed)?;
         // SAFETY: no other thread of this process looks at the variables.

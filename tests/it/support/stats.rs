@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Counters that say how a lookup or a compile went, not where a call ended.
-const NOT_AN_ENDING: [&str; 9] = [
+const NOT_AN_ENDING: [&str; 15] = [
     "direct_cache_miss",
     "preprocessed_cache_miss",
     "local_compile",
@@ -13,6 +13,12 @@ const NOT_AN_ENDING: [&str; 9] = [
     "verify_mismatch",
     "verify_unstable",
     "verify_skipped",
+    "remote_storage_hit",
+    "remote_storage_miss",
+    "remote_storage_write",
+    "remote_storage_error",
+    "remote_storage_timeout",
+    "remote_storage_untrusted",
 ];
 
 /// One answer of `rcache stats --json`.

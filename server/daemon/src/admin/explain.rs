@@ -6,7 +6,7 @@ use crate::remember;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::Stop;
 use crate::understand::unit::{Call, Unit};
-use crate::{Cache, Daemon};
+use crate::{Cache, Daemon, shared_tier};
 use cache::entry::PartKind;
 use compiler::hasher::Digest;
 use compiler::outcome::Counter;
@@ -76,6 +76,10 @@ fn explain_unit(
         let reason = "the source, and every file that it read or missed, are as they were";
         return Ok(verdict(Counter::DirectCacheHit.name(), vec![reason.to_owned()]));
     }
+    let shared = shared_tier::outlook(daemon, unit);
+    if let Some((true, reason)) = shared {
+        return Ok(verdict(Counter::DirectCacheHit.name(), vec![reason]));
+    }
     // A compile would ask, too; without an answer nothing is stored.
     let search = remember::search_path(daemon, conversation, unit)?;
     let mut reasons = Vec::new();
@@ -94,6 +98,7 @@ fn explain_unit(
         reasons = nearest(cache, unit);
     }
     reasons.truncate(REASONS_MAX);
+    reasons.extend(shared.map(|(_, reason)| reason));
     reasons.extend(elsewhere::outlook(daemon, conversation, cache, unit, search.as_deref())?);
     Ok(verdict(Counter::CacheMiss.name(), reasons))
 }

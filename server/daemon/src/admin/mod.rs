@@ -7,7 +7,7 @@ use crate::serve::bookkeeping;
 use crate::serve::conversation::Conversation;
 use crate::serve::counts::{COMPILE_TIME, DETAIL_PREFIX, TIME_SAVED};
 use crate::verify;
-use crate::{Cache, Daemon};
+use crate::{Cache, Daemon, shared_tier};
 use cache::store::{Blob, Store, StoreError};
 use compiler::hasher::Digest;
 use compiler::outcome::Counter;
@@ -21,9 +21,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use talk::launcher_protocol::{BUILD, Caller, ToLauncher};
 use talk::party::Party;
 use talk::questions::{
-    Asked, Confirmed, Counters, Culprit, DaemonRow, DamagedRow, Done, Question, Removed, Stats,
-    Status, StoreSize, Top, encode,
+    Asked, Confirmed, Counters, Culprit, DaemonRow, DamagedRow, Done, Flushed, Question, Removed,
+    Stats, Status, StoreSize, Top, encode,
 };
+
+/// Nobody waits for uploads for longer.
+const FLUSH_SECONDS_MAX: u64 = 24 * 3600;
+
+/// Between two looks whether the asker is still there.
+const FLUSH_LOOK: Duration = Duration::from_millis(500);
 
 /// Whether every process of this user may ask that, whatever its rights: it shows nothing of the cache,
 /// and changes nothing in it that would not change anyway.
@@ -67,6 +73,12 @@ fn choose(
             bookkeeping::flush(daemon);
             return Ok(encode(&Ok(Done {})));
         }
+        Question::FlushUploads { seconds } => {
+            daemon.finishing.wait();
+            let not_uploaded = flush_uploads(daemon, conversation, *seconds)? as u64;
+            bookkeeping::flush(daemon);
+            return Ok(encode(&Ok(Flushed { not_uploaded })));
+        }
         // It is asked twice a second, during builds.
         Question::Top => {}
         // Statistics right after a compile count that compile.
@@ -75,6 +87,10 @@ fn choose(
     match question {
         Question::Explain { arguments } => {
             Ok(encode(&explain::explain(daemon, conversation, caller, arguments)?))
+        }
+        Question::Prefetch { calls } => {
+            let answer = shared_tier::ask_for_build::answer;
+            Ok(encode(&answer(daemon, conversation, caller, calls)?))
         }
         Question::Recompile { arguments } => {
             Ok(encode(&verify::answer(daemon, conversation, caller, arguments)?))
@@ -98,6 +114,11 @@ fn of_cache(
     };
     Ok(match question {
         Question::Hosts => encode(&Ok(hosts::ask(daemon, conversation, caller, &cache, config)?)),
+        Question::Remote { task } => {
+            let environment = Environment::new(&caller.environment);
+            let answer = shared_tier::upkeep::answer;
+            encode(&answer(daemon, conversation, config, &environment, *task)?)
+        }
         Question::Verify { keys, lost } => encode(&confirm(conversation, &cache, keys, *lost)?),
         Question::Top => encode(&Ok(top(daemon, &cache, config))),
         Question::Zero => {
@@ -114,6 +135,23 @@ fn of_cache(
         // The others are answered before.
         _ => encode(&Ok(stats(daemon, &cache, config))),
     })
+}
+
+/// Waits for the uploads, for as long as the asker does.
+fn flush_uploads(
+    daemon: &Daemon,
+    conversation: &mut Conversation,
+    seconds: u64,
+) -> io::Result<usize> {
+    let deadline = Instant::now() + Duration::from_secs(seconds.min(FLUSH_SECONDS_MAX));
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waiting = daemon.tiers.flush(left.min(FLUSH_LOOK));
+        if waiting == 0 || left.is_zero() {
+            return Ok(waiting);
+        }
+        conversation.still_waiting()?;
+    }
 }
 
 fn status(daemon: &Daemon) -> Status {

@@ -14,6 +14,7 @@ use crate::remember::changes::{Changes, modified};
 use crate::remember::macros::{follow_macros, is_traditional};
 use crate::remember::precompiled::Behind;
 use crate::serve::conversation::Conversation;
+use crate::shared_tier::{self, Stored};
 use crate::understand::compilers::{Asker, Stop};
 use crate::understand::day::{Day, Shown, day};
 use crate::understand::modules::Modules;
@@ -101,6 +102,8 @@ pub struct Reads {
     names: Option<Digest>,
     /// There are names that no list of files shows: of a `#line`, or in a precompiled header.
     has_other_names: bool,
+    /// A file that was read has a time macro that may show, whatever the settings overlook.
+    holds_time: bool,
 }
 
 impl Reads {
@@ -185,10 +188,10 @@ fn check_interface(unit: &Unit, compiled: &Compiled) -> Result<(), Uncacheable> 
 
 /// Stores the result of a compile, and what leads to it.
 pub fn store(
-    cache: &Cache,
+    daemon: &Daemon,
+    cache: &Arc<Cache>,
     unit: &Unit,
-    known: &Known,
-    text: Option<&Text>,
+    (known, text): (&Known, Option<&Text>),
     compiled: Compiled,
     judged: Judged,
 ) -> Result<(), Uncacheable> {
@@ -219,8 +222,13 @@ pub fn store(
             }
             let text_key = text.and_then(|text| text.key_of(&compiled));
             recorded.key = text_key.unwrap_or_else(|| key::result_key(unit.key, &recorded));
-            save_result(cache, unit, recorded.key, compiled)?;
-            save_manifest(cache, unit, known, Some(recorded), None)
+            let (maker, printed) = (compiled.maker, compiled.printed());
+            let outputs = save_result(cache, unit, recorded.key, compiled)?;
+            save_manifest(cache, unit, known, Some(recorded.clone()), None)?;
+            let (recorded, holds_time) = (&recorded, reads.holds_time);
+            let stored = Stored { recorded, outputs, printed, maker, holds_time };
+            shared_tier::offer(daemon, cache, unit, &stored);
+            Ok(())
         }
         // A text that was made after the compile may show a later time than the object.
         (Judged::ByText(needs), Some(text))
@@ -397,7 +405,9 @@ fn read_all(
     let listed = inputs.assembler_files.iter().filter(|path| !inputs.files.contains(path));
     let assembled = Assembled::of(daemon, unit, listed, follows, changes, now)?;
     let day = shown_day(unit, inputs, now);
-    let mut reads = Reads { files: assembled.files, day, ..Reads::default() };
+    let holds_time = inputs.shown() != Shown::Nothing
+        && scanned.iter().any(|(file, _)| unit.can_hold_time(&file.scan));
+    let mut reads = Reads { files: assembled.files, day, holds_time, ..Reads::default() };
     match refuse_files(unit, &scanned, inputs, now, behind.is_some()) {
         Err(Obstacle::NeedsText(_)) if !reads.files.is_empty() && inputs.text.is_some() => {
             let path = reads.files[0].0.to_string_lossy();
@@ -745,7 +755,7 @@ fn save_result(
     unit: &Unit,
     key: Digest,
     compiled: Compiled,
-) -> Result<(), Uncacheable> {
+) -> Result<Digest, Uncacheable> {
     let key = if compiled.printed() { key::look_key(key, unit.look) } else { key };
     let mut parts = compiled.parts;
     let facts = facts::encode_result(compiled.wall, compiled.maker);
@@ -756,7 +766,8 @@ fn save_result(
         true => cache.store.save(key, &entry, options),
         false => cache.store.save_large(key, &entry, &compiled.large, options),
     }
-    .map_err(not_stored)
+    .map_err(not_stored)?;
+    Ok(key)
 }
 
 /// A build must not hear of it: the compile has succeeded.
@@ -780,6 +791,11 @@ fn save_manifest(
     write_manifest(cache, unit, &results, needs_text)?;
     cache.store.remember_source(unit.source_name(), unit.key);
     Ok(())
+}
+
+/// Lets the manifest lead to a result that came from elsewhere.
+pub fn adopt(cache: &Cache, unit: &Unit, recorded: &Recorded) -> Result<(), Uncacheable> {
+    save_manifest(cache, unit, &Known::load(cache, unit), Some(recorded.clone()), None)
 }
 
 /// Takes a result out of the unit's manifest.

@@ -56,6 +56,9 @@ const RETIRE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// One that a signal ends waits this long: its launchers have their compilers, and go on without it.
 const HURRY_MAX: Duration = Duration::from_secs(5);
 
+/// What is to be uploaded is waited for at the end; `rcache flush` waits for longer.
+const UPLOADS_MAX: Duration = Duration::from_secs(30);
+
 /// The stack of a thread that serves a call; the scans and parsers do not recurse deeply.
 const STACK_BYTES: usize = 1 << 20;
 
@@ -116,6 +119,7 @@ pub fn run(mode: Mode, socket: Option<PathBuf>) -> io::Result<()> {
         verifier: Default::default(),
         predefined: Default::default(),
         caches: Default::default(),
+        tiers: Default::default(),
         home: config.cache_dir.clone(),
         seat: view.seat_of(&socket),
         view,
@@ -354,6 +358,12 @@ fn end(daemon: &Daemon) {
     }
     daemon.verifier.end();
     daemon.verifier.wait();
+    let uploads =
+        if daemon.activity.hurried.load(Ordering::SeqCst) { HURRY_MAX } else { UPLOADS_MAX };
+    let left = daemon.tiers.flush(uploads);
+    if left > 0 {
+        tracing::warn!("{left} results were not uploaded before the end");
+    }
     bookkeeping::flush(daemon);
     // The stores note that they were closed in order, and need no walk at the next start.
     daemon.caches.close();

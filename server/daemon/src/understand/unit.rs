@@ -48,6 +48,9 @@ pub const LOOK_VARIABLES: [&str; 12] = [
     "WT_SESSION",
 ];
 
+/// What is in the root of a checkout.
+const CHECKOUT_MARKS: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
+
 /// What a source is refused for whose assembler reads a file, and does not say so.
 pub const ASSEMBLER_READS: &str = ".incbin or .include";
 
@@ -449,6 +452,18 @@ fn command_behind(
     Ok(daemon.compilers.command_behind(&call.compiler, compiler, words, asker)?)
 }
 
+/// `base_dir`, where `auto` stands for the nearest folder above that a version control calls its root; a
+/// folder outside of any has none.
+fn base_dir<'p>(config: &'p Config, working_directory: &'p Path) -> &'p Path {
+    if config.base_dir.as_os_str() != config::BASE_DIR_AUTO {
+        return &config.base_dir;
+    }
+    let is_root = |folder: &&Path| {
+        CHECKOUT_MARKS.iter().any(|mark| folder.join(mark).symlink_metadata().is_ok())
+    };
+    working_directory.ancestors().find(is_root).unwrap_or(Path::new(""))
+}
+
 fn parse(
     call: &Call,
     config: &Config,
@@ -456,14 +471,15 @@ fn parse(
     here: &WorkingDirectory,
 ) -> Result<Invocation, Uncacheable> {
     let name = driver_name(&call.compiler).as_bytes();
-    let relative_names = !config.base_dir.as_os_str().is_empty();
+    let base_dir = base_dir(config, &call.caller.working_directory);
+    let relative_names = !base_dir.as_os_str().is_empty();
     let apparent_cwd = relative_names.then(|| apparent_directory(call, here)).flatten();
     let context = Context {
         family: driver.banner.family,
         version_major: driver.banner.version_major,
         cwd: &call.caller.working_directory,
         apparent_cwd,
-        base_dir: &config.base_dir,
+        base_dir,
         ignore_options: &config.ignore_options,
         sloppiness: Sloppiness {
             random_seed: config.sloppiness.random_seed,
