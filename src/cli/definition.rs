@@ -17,10 +17,10 @@ pub const SUBCOMMANDS: &[&str] = &[
     "flush",
     "prefetch",
     "remote",
-    "keys",
     "config",
     "daemon",
     "worker",
+    "keys",
     "hosts",
     "explain",
     "import-ccache",
@@ -229,7 +229,7 @@ fn remote() -> Command {
 }
 
 fn keys() -> Command {
-    plain("keys", "Keys that sign shared results, and those that are trusted")
+    plain("keys", "Keys that sign shared results, those that are trusted, and certificates of workers")
         .subcommand_required(true)
         .subcommand(
             plain("new", "Make a key that signs what this user uploads").arg(
@@ -250,6 +250,7 @@ fn keys() -> Command {
                 .arg(Arg::new("name").value_name("NAME").num_args(0..).help("Whose it is")),
         )
         .subcommand(plain("list", "This user's own key, and each that is trusted").arg(json()))
+        .subcommand(super::keys_worker::definition())
         .after_help(
             "Whoever holds a trusted key can put objects into the builds of all who trust it: give one to the \
              CI of\nprotected branches, and let people read.\n\nExamples:\n  \

@@ -24,6 +24,7 @@ pub fn run(options: &clap::ArgMatches) -> Outcome {
                 .collect();
             trust(key, &name.join(" "))
         }
+        Some(("worker", options)) => super::keys_worker::run(options),
         Some((_, options)) => list(options.get_flag("json")),
         None => Err("name what to do".to_owned()),
     }

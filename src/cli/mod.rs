@@ -12,6 +12,7 @@ mod explain;
 mod hosts;
 mod import_ccache;
 mod keys;
+mod keys_worker;
 mod link;
 mod prefetch;
 mod remote;
