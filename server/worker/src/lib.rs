@@ -34,6 +34,7 @@ use std::time::Duration;
 
 pub use access::Network;
 pub use reapi::KeyFiles;
+pub use reapi::tree as input_tree;
 pub use serve::run;
 
 /// Where compilers are looked for if nothing else is said.

@@ -194,9 +194,14 @@ fn reapi(
     }
     let own_folder = scratch.folder("cas")?;
     let cas_folder = options.cas_folder.as_ref().unwrap_or(&own_folder);
-    let cas = Cas::open(cas_folder, options.cas_bytes_max)?;
-    let copies_bytes = options.cas_bytes_max.min(reapi::COPIES_BYTES_MAX);
-    let copies = Copies::new(scratch.folder("copies")?, copies_bytes);
+    // The folder of jobs may be small, or in memory.
+    let room = scratch.disk_bytes_max() / 2;
+    let cas_bytes = match options.cas_folder {
+        Some(_) => options.cas_bytes_max,
+        None => options.cas_bytes_max.min(room),
+    };
+    let cas = Cas::open(cas_folder, cas_bytes)?;
+    let copies = Copies::new(scratch.folder("copies")?, room.min(reapi::COPIES_BYTES_MAX));
     let workshop = Workshop {
         cas: Arc::new(cas),
         copies: Arc::new(copies),

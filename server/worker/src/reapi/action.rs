@@ -23,7 +23,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::Code;
 
 /// A command as a message.
@@ -123,6 +123,24 @@ pub struct Action {
     pub do_not_cache: bool,
 }
 
+/// How long each step took, for the log.
+struct Steps {
+    begun: Instant,
+    text: String,
+}
+
+impl Steps {
+    fn new() -> Steps {
+        Steps { begun: Instant::now(), text: String::new() }
+    }
+
+    fn next(&mut self, name: &str) {
+        let microseconds = self.begun.elapsed().as_micros();
+        self.begun = Instant::now();
+        self.text.push_str(&format!("{name} {microseconds} µs "));
+    }
+}
+
 /// A failure that says that a request makes no sense.
 fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(Code::InvalidArgument, message)
@@ -198,10 +216,13 @@ impl Action {
     ) -> Result<proto::ActionResult, Failure> {
         let way = workshop.way.clone();
         let way = way.map_err(|why| Failure::new(Code::FailedPrecondition, why))?;
+        let mut steps = Steps::new();
         let plan = self.plan(&workshop.cas, own)?;
+        steps.next("plan");
         let root = folder.path().join("root");
         let places = Places::new(&self.command)?;
         let programs = build(workshop, own, &plan, &places, &root)?;
+        steps.next("tree");
         let room = Room {
             root: &root,
             working_directory: &places.working_directory,
@@ -211,6 +232,7 @@ impl Action {
         let confinement = workshop.sandbox.enclose(way, &room)?;
         let ran = child::run(&self.program(workshop, &confinement), watch);
         let ran = ran.map_err(|error| self.cannot_run(workshop, &error))?;
+        steps.next("command");
         let status = match ran.end {
             End::Exited(status) => exit_code(status),
             End::TimedOut => {
@@ -233,6 +255,8 @@ impl Action {
         let mut result = outputs.collect()?;
         result.exit_code = status;
         outputs.keep_streams(&mut result, ran.stdout, ran.stderr)?;
+        steps.next("outputs");
+        tracing::debug!("{} files, {} programs: {}", plan.files.len(), programs.len(), steps.text);
         Ok(result)
     }
 

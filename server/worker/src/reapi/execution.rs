@@ -6,6 +6,7 @@ use super::{Counts, Reapi};
 use crate::caller::Caller;
 use crate::child::Watch;
 use crate::metrics::Outcome;
+use crate::scratch::JobFolder;
 use crate::serve::Worker;
 use crate::slots::NoSlot;
 use prost::Message;
@@ -344,7 +345,9 @@ impl Job {
     fn run(self, action: &Action, line: &UnixStream) {
         let start = Instant::now();
         let mut outcome = Outcome::Failed;
-        let response = match self.make(action, line) {
+        // Its removal is not waited for.
+        let mut folder = None;
+        let response = match self.make(action, line, &mut folder) {
             Ok(response) => {
                 let exit_code = response.result.as_ref().map_or(0, |result| result.exit_code);
                 outcome = if exit_code == 0 { Outcome::Ok } else { Outcome::CompileError };
@@ -363,9 +366,17 @@ impl Job {
         let why = why.unwrap_or_default();
         tracing::info!("{} {name} {milliseconds} ms action {shown}{why}", self.address);
         self.reapi.operations.end(&self.operation, response);
+        if let Some(folder) = folder {
+            action::open_up(folder.path());
+        }
     }
 
-    fn make(&self, action: &Action, line: &UnixStream) -> Result<proto::ExecuteResponse, Failure> {
+    fn make(
+        &self,
+        action: &Action,
+        line: &UnixStream,
+        folder: &mut Option<JobFolder>,
+    ) -> Result<proto::ExecuteResponse, Failure> {
         let Job { worker, reapi, operation, address } = self;
         let workshop = &reapi.workshop;
         let queued = SystemTime::now();
@@ -377,12 +388,11 @@ impl Job {
         operation.progress.send_replace(Progress::Executing);
         let begun = SystemTime::now();
         let deadline = Instant::now() + action.timeout(workshop);
-        let folder = worker.scratch.job_folder()?;
+        let folder = folder.insert(worker.scratch.job_folder()?);
         let mut watch = Watch { caller: Some(&mut caller), ending, deadline };
         let start = Instant::now();
-        let made = action.run(workshop, &own, &folder, &mut watch);
+        let made = action.run(workshop, &own, folder, &mut watch);
         worker.metrics.count_compile(start.elapsed());
-        action::open_up(folder.path());
         let mut result = made?;
         Counts::add(&reapi.counts.run);
         result.execution_metadata = Some(metadata(queued, begun));

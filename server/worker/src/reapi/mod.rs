@@ -14,7 +14,7 @@ mod results;
 
 mod action;
 mod outputs;
-mod tree;
+pub mod tree;
 
 mod cas;
 mod copies;
