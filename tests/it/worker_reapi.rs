@@ -275,6 +275,7 @@ fn equal_actions_run_once() {
         }
     });
     assert_eq!(worker.metric("actions_run_total"), 1);
+    no_folder_is_left(&worker);
     // One whose result is not for others is run by itself, again and again.
     for _ in 0..2 {
         std::thread::scope(|scope| {
@@ -282,6 +283,7 @@ fn equal_actions_run_once() {
             release(1);
             assert!(!asked.join().unwrap().cached_result);
         });
+        no_folder_is_left(&worker);
     }
     assert_eq!(worker.metric("actions_run_total"), 3);
     // A client that goes away does not leave its job behind.
