@@ -38,7 +38,7 @@ pub struct Inputs<'a> {
 
 /// The name of the manifest; `sink` may also be a recorder, for `explain`.
 pub fn source_key(inputs: &Inputs, sink: &mut impl KeySink) {
-    common(inputs, sink);
+    shared_fields(inputs, sink);
     match inputs.mapped_directories {
         Some(mapped) => mapped.iter().for_each(|name| sink.field("mapped", name.as_bytes())),
         None => directories(inputs, sink),
@@ -98,7 +98,7 @@ pub fn result_key(source_key: Digest, recorded: &Recorded) -> Digest {
 /// from count as well, and with the text that is all that a compiler can see.
 pub fn text_key(inputs: &Inputs, text: Digest, files: Option<&[(PathBuf, Digest)]>) -> Digest {
     let mut hasher = KeyHasher::new("rcache text 2");
-    common(inputs, &mut hasher);
+    shared_fields(inputs, &mut hasher);
     directories(inputs, &mut hasher);
     match files {
         None => {
@@ -137,7 +137,7 @@ fn token_words(invocation: &Invocation) -> impl Iterator<Item = &OsStr> {
     arguments.filter(move |argument| !preprocessing(argument.role)).flat_map(Argument::text_words)
 }
 
-fn common(inputs: &Inputs, sink: &mut impl KeySink) {
+fn shared_fields(inputs: &Inputs, sink: &mut impl KeySink) {
     sink.field("namespace", inputs.namespace.as_bytes());
     sink.field("compiler", inputs.compiler);
     sink.field("driver", inputs.driver_name.as_bytes());

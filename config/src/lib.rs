@@ -3,6 +3,8 @@
 //! Nothing here asks the process for its environment except [`Environment::of_this_process`]:
 //! the daemon reads the settings of a compile from that compile's variables. In reading order:
 
+#![warn(unreachable_pub)]
+
 pub mod error;
 pub mod host_list;
 pub mod units;

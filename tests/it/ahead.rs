@@ -1,4 +1,4 @@
-//! Results that a helper fetches while their inputs, some hundreds, are checked.
+//! Results that a fetcher fetches while their inputs, some hundreds, are checked.
 
 use crate::support::{Cache, LIMIT_CALL, Project, Random, Trap, check, compilers, start};
 use std::fs;
@@ -8,7 +8,7 @@ const HEADERS: usize = 90;
 /// Numbers in the object that nothing compresses: more bytes than the manifest has.
 const NOISE: u64 = 5000;
 
-/// Calls at one time; many more than helpers.
+/// Calls at one time; many more than fetchers.
 const CALLS: usize = 12;
 
 /// A source with more headers than are checked alone, and an object of more than a megabyte.
@@ -75,7 +75,7 @@ fn the_result_is_damaged_or_gone() {
 }
 
 #[test]
-fn more_hits_than_helpers() {
+fn more_hits_than_fetchers() {
     let (project, cache) = (project(), Cache::new());
     let lines: Vec<String> =
         (0..CALLS).map(|number| format!("{} -o {number}.o", line("gcc"))).collect();

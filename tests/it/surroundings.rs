@@ -1,4 +1,5 @@
-//! What a launcher finds around it (signals, streams, sessions, terminals): the compiler gets it as it was, and ends as it would.
+//! What a launcher finds around it (signals, streams, sessions, terminals): the compiler gets it as it was, and ends as
+//! it would.
 
 use crate::support::{Cache, Call, LIMIT_CALL, Outcome, Project, pseudo_terminal, run, wait_until};
 use std::io::Read;

@@ -1,3 +1,5 @@
+//! What calls mean: each rule by an example.
+
 use super::*;
 use crate::outcome::Counter;
 use proptest::prelude::*;

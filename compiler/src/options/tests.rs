@@ -1,3 +1,5 @@
+//! The table as a whole: each row is found by its spelling, and means one thing.
+
 use super::*;
 
 fn name_of(word: &str, family: Family) -> Option<&'static str> {

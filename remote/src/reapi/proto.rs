@@ -1,8 +1,8 @@
 //! The messages of REAPI v2 and of the three Google APIs that it stands on, as they are on the wire.
 //!
 //! Written by hand, since a user's machine has no protobuf compiler. The numbers are those of the published
-//! definitions; fields that nobody here reads are left out, which protobuf allows. Bytes of blobs share the memory of the message that
-//! brought them.
+//! definitions; fields that nobody here reads are left out, which protobuf allows. Bytes of blobs share the memory of
+//! the message that brought them.
 
 use prost::bytes::Bytes;
 use std::collections::HashMap;

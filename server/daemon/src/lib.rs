@@ -22,7 +22,7 @@ use cache::store::{Limits, Store};
 use compiler::file_memo::FileMemo;
 use config::Config;
 use identify::in_flight::InFlight;
-use look_up::helpers::Helpers;
+use look_up::fetchers::Fetchers;
 use make::local_slots::LocalSlots;
 use make::sendable::Predefined;
 use make::writers::Writers;
@@ -70,7 +70,7 @@ pub struct Daemon {
     /// Results that are being stored after their launchers were released.
     finishing: Finishing,
     /// Threads that unpack results along with those that serve the calls.
-    helpers: Arc<Helpers>,
+    fetchers: Arc<Fetchers>,
     /// Compilers that run on this machine.
     slots: LocalSlots,
     /// Calls that are served, where descriptors are few.
@@ -166,10 +166,10 @@ impl Daemon {
         }
     }
 
-    /// Whether each core has a call already: most likely it runs a compiler, and a helper there would be
+    /// Whether each core has a call already: most likely it runs a compiler, and a fetcher there would be
     /// waited for.
     fn is_crowded(&self) -> bool {
-        self.activity.active.load(Ordering::Relaxed) >= self.helpers.cores
+        self.activity.active.load(Ordering::Relaxed) >= self.fetchers.cores
     }
 
     /// From now on nobody finds this daemon; it ends when its last call is served.

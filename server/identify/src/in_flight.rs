@@ -1,4 +1,5 @@
-//! What several calls need at the same time is made once: the second caller waits for the first, but not for one that is stopped, and not for ever.
+//! What several calls need at the same time is made once: the second caller waits for the first, but not for one that
+//! is stopped, and not for ever.
 
 use compiler::hasher::Digest;
 use std::collections::HashMap;

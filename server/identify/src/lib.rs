@@ -1,5 +1,7 @@
 //! Learning which compiler a command means, by running a few probes the first time.
 
+#![warn(unreachable_pub)]
+
 pub mod in_flight;
 
 use crate::in_flight::InFlight;

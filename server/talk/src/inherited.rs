@@ -1,4 +1,5 @@
-//! What this process got from its caller and changed for itself: each program that it starts in the caller's stead gets it as it was.
+//! What this process got from its caller and changed for itself: each program that it starts in the caller's stead gets
+//! it as it was.
 
 use std::io;
 use std::os::unix::process::CommandExt;

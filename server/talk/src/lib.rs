@@ -2,6 +2,8 @@
 //!
 //! The launcher links this crate and `config`, and little else: its start is most of a hit. In reading order:
 
+#![warn(unreachable_pub)]
+
 pub mod launcher_protocol;
 pub mod questions;
 

@@ -1,4 +1,5 @@
-//! Who waits, or is waited for: a process that may be stopped (Ctrl-Z, SIGSTOP, a frozen container), and then holds up nobody.
+//! Who waits, or is waited for: a process that may be stopped (Ctrl-Z, SIGSTOP, a frozen container), and then holds up
+//! nobody.
 
 use std::fs;
 use std::io;

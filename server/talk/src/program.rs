@@ -1,4 +1,5 @@
-//! Running a program for the daemon, in the caller's process: Ctrl-C, nice, ulimit, cgroups and the jobserver keep their meaning.
+//! Running a program for the daemon, in the caller's process: Ctrl-C, nice, ulimit, cgroups and the jobserver keep
+//! their meaning.
 
 use crate::inherited;
 use crate::launcher_protocol::{Run, ToDaemon, descriptor_mark};

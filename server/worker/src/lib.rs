@@ -1,6 +1,7 @@
 //! The cluster's compile daemon: it serves stock distcc clients and rcache.
 //!
-//! One thread accepts, one serves each connection of distcc's protocol: read the request, let `policy` judge it, wait for
+//! One thread accepts, one serves each connection of distcc's protocol: read the request, let `policy` judge it, wait
+//! for
 //! a slot, run the compiler in a private folder and a sandbox, answer. In reading order:
 
 mod serve;

@@ -1,6 +1,6 @@
-//! A result that a helper fetches and unpacks while its inputs are still being checked.
+//! A result that a fetcher fetches and unpacks while its inputs are still being checked.
 
-use crate::look_up::helpers::Help;
+use crate::look_up::fetchers::Help;
 use crate::look_up::{self, Found};
 use crate::understand::unit::Unit;
 use crate::{Cache, Daemon, lock};
@@ -15,7 +15,7 @@ pub struct Ahead {
     fetch: Arc<Fetch>,
 }
 
-/// What a helper needs to know.
+/// What a fetcher needs to know.
 struct Fetch {
     cache: Arc<Cache>,
     here: Arc<WorkingDirectory>,
@@ -29,7 +29,7 @@ struct Fetch {
 enum State {
     /// Nobody has begun.
     Waiting,
-    /// A helper is at it.
+    /// A fetcher is at it.
     Running,
     /// It is there, and being unpacked; `None` where it is not in the store.
     Fetched(Option<Found>),
@@ -38,7 +38,7 @@ enum State {
 }
 
 impl Ahead {
-    /// Asks for a result. `None` where no helper is free.
+    /// Asks for a result. `None` where no fetcher is free.
     pub fn ask(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit, key: Digest) -> Option<Ahead> {
         if daemon.is_crowded() {
             return None;
@@ -52,10 +52,10 @@ impl Ahead {
             state: Mutex::new(State::Waiting),
             fetched: Condvar::new(),
         });
-        daemon.helpers.ask_idle(fetch.clone()).then_some(Ahead { fetch })
+        daemon.fetchers.ask_idle(fetch.clone()).then_some(Ahead { fetch })
     }
 
-    /// The result. Where no helper has come yet, it is fetched now.
+    /// The result. Where no fetcher has come yet, it is fetched now.
     pub fn take(self) -> Option<Found> {
         let mut state = lock(&self.fetch.state);
         loop {
@@ -110,7 +110,7 @@ impl Help for Fetch {
     }
 }
 
-/// Hands over what was fetched, and nothing where the helper panics: somebody waits for it.
+/// Hands over what was fetched, and nothing where the fetcher panics: somebody waits for it.
 struct Ending<'f> {
     fetch: &'f Fetch,
     found: Option<Found>,
@@ -166,7 +166,7 @@ mod tests {
         std::fs::read_dir(folder.join("build")).unwrap().count()
     }
 
-    /// With a helper that is done before, and with one that comes too late.
+    /// With a fetcher that is done before, and with one that comes too late.
     fn each_way(judge: impl Fn(Ahead, &Fetch, &Path)) {
         for helped in [false, true] {
             let scratch = tempfile::tempdir().unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_same_whether_a_helper_comes_or_not() {
+    fn it_is_the_same_whether_a_fetcher_comes_or_not() {
         each_way(|ahead, fetch, folder| {
             let found = ahead.take().unwrap();
             fetch.help();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_it_waits_for_the_helper_that_has_begun() {
+    fn who_takes_it_waits_for_the_fetcher_that_has_begun() {
         let scratch = tempfile::tempdir().unwrap();
         let fetch = stored(scratch.path());
         *lock(&fetch.state) = State::Running;
@@ -207,7 +207,7 @@ mod tests {
         let taker = thread::spawn(move || ahead.take().is_some());
         drop(Ending { fetch: &fetch, found: fetch.fetch() });
         assert!(taker.join().unwrap());
-        // The helper had a fault: the result counts as missing.
+        // The fetcher had a fault: the result counts as missing.
         *lock(&fetch.state) = State::Running;
         let ahead = Ahead { fetch: Arc::clone(&fetch) };
         let taker = thread::spawn(move || ahead.take().is_some());

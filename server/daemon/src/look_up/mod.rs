@@ -1,7 +1,7 @@
 //! Finding a stored result, through the manifest or by the preprocessed text, and putting it in place.
 
 pub mod ahead;
-pub mod helpers;
+pub mod fetchers;
 pub mod mapped;
 pub mod publish;
 
@@ -70,7 +70,7 @@ impl Known {
         let same = |content| precompiled::stands_for(&cache.store, content);
         let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now).with_equivalent(&same);
         manifest.results().enumerate().find_map(|(place, recorded)| {
-            // The newest is most often the right one: a helper fetches it while this thread looks.
+            // The newest is most often the right one: a fetcher fetches it while this thread looks.
             let early = place == 0 && recorded.files.len() >= AHEAD_FROM_FILES;
             let ahead = early.then(|| Ahead::ask(daemon, cache, unit, recorded.key)).flatten();
             let unchanged = unit.is_of_today(recorded.day)
@@ -99,7 +99,7 @@ pub fn load_result(daemon: &Daemon, cache: &Cache, unit: &Unit, key: Digest) -> 
     if !daemon.is_crowded()
         && let Some(work) = delivery.as_ref().ok().and_then(Delivery::work_to_share)
     {
-        daemon.helpers.ask(work);
+        daemon.fetchers.ask(work);
     }
     Some(delivery)
 }

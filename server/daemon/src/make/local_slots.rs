@@ -1,4 +1,5 @@
-//! How many compilers and preprocessors run on this machine at one time, over all builds; preprocessors first, else first come, first served.
+//! How many compilers and preprocessors run on this machine at one time, over all builds; preprocessors first, else
+//! first come, first served.
 //!
 //! A slot is not counted while its holder is stopped, nor after a time in which a compiler should be
 //! done: the number spares the machine, and is no reason for a build to stand still.

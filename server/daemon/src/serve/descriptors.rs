@@ -1,4 +1,5 @@
-//! Descriptors: as many as the system allows, and where those are few, no more calls at one time than they are enough for.
+//! Descriptors: as many as the system allows, and where those are few, no more calls at one time than they are enough
+//! for.
 
 use compiler::outcome::{Counter, Uncacheable};
 use rustix::io::Errno;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Enough for all calls that are accepted.
 const WANTED: u64 = 1 << 16;
 
-/// Those of the daemon itself: log, sockets, stores, helpers.
+/// Those of the daemon itself: log, sockets, stores, fetchers.
 const OWN: u64 = 64;
 
 /// Those of a call that is being served, besides its connection: streams and dependencies of the

@@ -15,7 +15,7 @@ pub mod surroundings;
 
 use crate::admin;
 use crate::compile;
-use crate::look_up::helpers::Helpers;
+use crate::look_up::fetchers::Fetchers;
 use crate::make::local_slots::Purpose;
 use crate::serve::conversation::Conversation;
 use crate::serve::descriptors::Capacity;
@@ -107,7 +107,7 @@ pub fn run(mode: Mode, socket: Option<PathBuf>) -> io::Result<()> {
         writers: Default::default(),
         searched: Default::default(),
         finishing: Default::default(),
-        helpers: Helpers::start(),
+        fetchers: Fetchers::start(),
         slots: Default::default(),
         serving: Default::default(),
         capacity: Capacity::of(descriptors::raise(), CONNECTIONS_MAX),

@@ -1,4 +1,5 @@
-//! Compilers that the daemon runs itself, for hits whose launchers are gone: as the launcher would, at the lowest priority.
+//! Compilers that the daemon runs itself, for hits whose launchers are gone: as the launcher would, at the lowest
+//! priority.
 
 use super::recompile::Recompiler;
 use crate::serve::conversation::read_all;

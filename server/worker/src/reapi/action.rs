@@ -2,7 +2,8 @@
 //!
 //! Why strangers may do that: nothing of the worker is in the root but what the tree's digests name, there is no
 //! network, and nothing in the tree may be run or mapped as code but files that the worker's own compilers consist
-//! of, as their digests say (`noexec`, with those files mounted over it). So whatever the words of the command are, they
+//! of, as their digests say (`noexec`, with those files mounted over it). So whatever the words of the command are,
+//! they
 //! can make these programs read what was sent, and write below the root, and no more.
 
 use super::cas::{Cas, Kind};

@@ -16,7 +16,7 @@ const WAITING_MAX: usize = 16;
 /// Unpacking needs little; the buffers are on the heap.
 const STACK_BYTES: usize = 256 << 10;
 
-/// What a helper can do. Whoever asks does it all the same where nobody comes, or comes late.
+/// What a fetcher can do. Whoever asks does it all the same where nobody comes, or comes late.
 pub trait Help: Send + Sync {
     /// Does what is left to do.
     fn help(&self);
@@ -29,7 +29,7 @@ impl Help for Work {
 }
 
 /// The threads, and what they are asked for.
-pub struct Helpers {
+pub struct Fetchers {
     state: Mutex<State>,
     /// How many cores the daemon may use.
     pub cores: usize,
@@ -40,29 +40,29 @@ pub struct Helpers {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Arc<dyn Help>>,
-    idle: Vec<Helper>,
+    idle: Vec<Fetcher>,
 }
 
 #[derive(Clone)]
-struct Helper {
+struct Fetcher {
     id: Pid,
     thread: Thread,
 }
 
-impl Helpers {
+impl Fetchers {
     /// Starts one less than there are cores.
-    pub fn start() -> Arc<Helpers> {
+    pub fn start() -> Arc<Fetchers> {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let processors = rustix::thread::sched_getaffinity(None).ok();
-        let helpers = Arc::new(Helpers { state: Mutex::default(), cores, processors });
+        let fetchers = Arc::new(Fetchers { state: Mutex::default(), cores, processors });
         for _ in 0..(cores - 1).min(THREADS_MAX) {
-            let helpers = Arc::clone(&helpers);
+            let fetchers = Arc::clone(&fetchers);
             let builder = thread::Builder::new().stack_size(STACK_BYTES);
-            if let Err(error) = builder.spawn(move || helpers.help()) {
+            if let Err(error) = builder.spawn(move || fetchers.help()) {
                 tracing::warn!("no thread to help: {error}");
             }
         }
-        helpers
+        fetchers
     }
 
     /// Asks for help, now or soon.
@@ -90,32 +90,32 @@ impl Helpers {
     }
 
     fn wake(&self, mut state: MutexGuard<State>) {
-        let helper = state.idle.pop();
+        let fetcher = state.idle.pop();
         drop(state);
-        if let Some(helper) = helper {
-            self.send_elsewhere(&helper);
-            helper.thread.unpark();
+        if let Some(fetcher) = fetcher {
+            self.send_elsewhere(&fetcher);
+            fetcher.thread.unpark();
         }
     }
 
-    /// Keeps a helper from the processor of this thread. Left to itself, Linux often wakes it there, in
+    /// Keeps a fetcher from the processor of this thread. Left to itself, Linux often wakes it there, in
     /// this thread's place, also where another processor is idle (seen with 6.18).
-    fn send_elsewhere(&self, helper: &Helper) {
+    fn send_elsewhere(&self, fetcher: &Fetcher) {
         let Some(mut elsewhere) = self.processors else { return };
         let here = rustix::thread::sched_getcpu();
         if here < CpuSet::MAX_CPU {
             elsewhere.unset(here);
         }
-        // It fails where no processor is left. Then the helper comes late, as it may.
-        let _ = rustix::thread::sched_setaffinity(Some(helper.id), &elsewhere);
+        // It fails where no processor is left. Then the fetcher comes late, as it may.
+        let _ = rustix::thread::sched_setaffinity(Some(fetcher.id), &elsewhere);
     }
 
     fn help(&self) {
-        let own = Helper { id: rustix::thread::gettid(), thread: thread::current() };
+        let own = Fetcher { id: rustix::thread::gettid(), thread: thread::current() };
         loop {
             let mut state = self.lock();
             // It may have woken without being asked.
-            state.idle.retain(|helper| helper.id != own.id);
+            state.idle.retain(|fetcher| fetcher.id != own.id);
             match state.waiting.pop_front() {
                 Some(work) => {
                     drop(state);
@@ -158,20 +158,20 @@ mod tests {
     }
 
     /// With one thread, whatever the machine has.
-    fn one_helper() -> Arc<Helpers> {
+    fn one_fetcher() -> Arc<Fetchers> {
         let processors = rustix::thread::sched_getaffinity(None).ok();
-        let helpers = Arc::new(Helpers { state: Mutex::default(), cores: 2, processors });
-        let own = Arc::clone(&helpers);
+        let fetchers = Arc::new(Fetchers { state: Mutex::default(), cores: 2, processors });
+        let own = Arc::clone(&fetchers);
         thread::spawn(move || own.help());
-        while helpers.lock().idle.is_empty() {
+        while fetchers.lock().idle.is_empty() {
             thread::sleep(Duration::from_millis(1));
         }
-        helpers
+        fetchers
     }
 
     #[test]
     fn who_is_busy_is_not_idle_and_comes_later() {
-        let helpers = one_helper();
+        let fetchers = one_fetcher();
         let (begun, has_begun) = channel();
         let work = || {
             let (end, ends) = channel();
@@ -179,10 +179,10 @@ mod tests {
             (Arc::new(work), end)
         };
         let [(first, end_first), (second, end_second), (third, _)] = [work(), work(), work()];
-        assert!(helpers.ask_idle(first));
+        assert!(fetchers.ask_idle(first));
         has_begun.recv_timeout(LONG).unwrap();
-        assert!(!helpers.ask_idle(third));
-        helpers.ask(second);
+        assert!(!fetchers.ask_idle(third));
+        fetchers.ask(second);
         assert!(has_begun.try_recv().is_err());
         end_first.send(()).unwrap();
         has_begun.recv_timeout(LONG).unwrap();
