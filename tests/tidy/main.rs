@@ -207,7 +207,7 @@ fn crates_use_only_what_they_may() {
             }
         }
         let before = |used: &&str| CRATES[..index].iter().any(|(known, ..)| known == used);
-        assert!(allowed.iter().all(|used| before(used)), "{name} may use what comes after it");
+        assert!(allowed.iter().all(before), "{name} may use what comes after it");
     }
     none(complaints);
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
