@@ -152,6 +152,31 @@ impl Fleet {
         })
     }
 
+    /// The addresses of a name, as far as they are known.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn known_addresses(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+        let known = self.names.known(name, port);
+        match self.names.why_none(name, port).filter(|_| known.is_empty()) {
+            Some(why) => Err(why),
+            None => Ok(known),
+        }
+    }
+
+    /// The addresses of a name, which is looked up where it has to be.
+    ///
+    /// # Errors
+    /// That of `still_waiting`.
+    pub fn addresses(
+        &self,
+        name: &str,
+        port: u16,
+        still_waiting: &mut dyn FnMut() -> io::Result<()>,
+    ) -> io::Result<Vec<SocketAddr>> {
+        self.names.find(name, port, still_waiting)
+    }
+
     /// Has the job done by a host of the list; waits for a slot as long as it takes.
     pub fn compile(&self, order: Order, customer: &mut dyn Customer) -> Outcome<'_> {
         let mut excluded = Vec::new();

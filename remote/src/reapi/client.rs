@@ -1,5 +1,6 @@
 //! One REAPI server, seen from the client: what it can do, bringing blobs, running actions, fetching results.
 
+use super::connector::Connector;
 use super::digest::{BlobName, Function};
 use super::present::Present;
 use super::{Codec, proto};
@@ -8,6 +9,7 @@ use config::host_list::Endpoint;
 use prost::Message;
 use prost::bytes::Bytes;
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tonic::client::Grpc;
@@ -213,18 +215,21 @@ pub struct Credentials {
 }
 
 impl Client {
-    /// A client that is not connected yet. To be called within a runtime.
+    /// A client of the server at one address, not connected yet. To be called within a runtime.
     ///
     /// # Errors
     /// The settings make no sense.
-    pub fn new(endpoint: &Endpoint, credentials: &Credentials) -> Result<Client, Trouble> {
+    pub fn new(
+        endpoint: &Endpoint,
+        place: SocketAddr,
+        credentials: &Credentials,
+    ) -> Result<Client, Trouble> {
         let settings = |error: &dyn std::fmt::Display| Trouble::Settings(error.to_string());
         let scheme = if endpoint.encrypted { "https" } else { "http" };
         let address = format!("{scheme}://{}", endpoint.authority());
         let mut server = Channel::from_shared(address)
             .map_err(|error| settings(&error))?
             .connect_timeout(ANSWER_MAX)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -235,6 +240,7 @@ impl Client {
                 Trouble::Settings(format!("its certificates: {}", deepest(&error)))
             })?;
         }
+        let connector = Connector { address: place, certified: endpoint.encrypted };
         let token = credentials.token.as_ref().map(|token| format!("Bearer {token}").parse());
         let token = token.transpose().map_err(|_| {
             Trouble::Settings("the token has characters that no header may have".to_owned())
@@ -246,7 +252,7 @@ impl Client {
         let metadata = proto::RequestMetadata { tool_details: Some(tool), ..Default::default() };
         Ok(Client {
             instance: endpoint.instance.clone(),
-            channel: server.connect_lazy(),
+            channel: server.connect_with_connector_lazy(connector),
             token,
             metadata: BinaryMetadataValue::from_bytes(&metadata.encode_to_vec()),
             abilities: tokio::sync::OnceCell::new(),

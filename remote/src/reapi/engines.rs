@@ -4,6 +4,7 @@ use super::client::{Client, Credentials, Trouble};
 use config::host_list::Endpoint;
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ pub struct Engines {
 struct Key {
     /// Without what does not concern the connection.
     endpoint: Endpoint,
+    place: SocketAddr,
     credentials: Credentials,
 }
 
@@ -43,6 +45,7 @@ pub struct Engine {
     /// Its side of the wire.
     pub client: Client,
     endpoint: Endpoint,
+    place: SocketAddr,
     load: Mutex<Load>,
 }
 
@@ -91,9 +94,11 @@ pub enum Turn {
 }
 
 /// A server that a call may use: where it is, and how to be let in.
-pub struct Wish<'w> {
-    /// Where.
-    pub endpoint: &'w Endpoint,
+pub struct Wish {
+    /// As the list has it.
+    pub endpoint: Endpoint,
+    /// One of the addresses of its name.
+    pub place: SocketAddr,
     /// How; or why not.
     pub credentials: Result<Credentials, String>,
 }
@@ -115,12 +120,12 @@ impl Engines {
         &self,
         wishes: &[Wish],
         compiler: &str,
-        excluded: &[Endpoint],
+        excluded: &[SocketAddr],
         still_waiting: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<Turn> {
         let mut why = String::from("no such host is in the list");
         let mut engines = Vec::new();
-        for wish in wishes.iter().filter(|wish| !excluded.contains(wish.endpoint)) {
+        for wish in wishes.iter().filter(|wish| !excluded.contains(&wish.place)) {
             match self.engine(wish) {
                 Ok(engine) => engines.push(engine),
                 Err(trouble) => why = format!("{}: {trouble}", wish.endpoint),
@@ -175,9 +180,13 @@ impl Engines {
         let engine = match state.get(&key) {
             Some(engine) => Arc::clone(engine),
             None => {
-                let client = Client::new(&key.endpoint, &key.credentials)?;
-                let engine =
-                    Engine { client, endpoint: wish.endpoint.clone(), load: Mutex::default() };
+                let client = Client::new(&key.endpoint, key.place, &key.credentials)?;
+                let engine = Engine {
+                    client,
+                    endpoint: wish.endpoint.clone(),
+                    place: wish.place,
+                    load: Mutex::default(),
+                };
                 if state.len() >= ENGINES_MAX {
                     state.clear();
                 }
@@ -203,7 +212,7 @@ impl Key {
     fn of(wish: &Wish) -> Result<Key, String> {
         let credentials = wish.credentials.clone()?;
         let endpoint = Endpoint { slots: 1, properties: Vec::new(), ..wish.endpoint.clone() };
-        Ok(Key { endpoint, credentials })
+        Ok(Key { endpoint, place: wish.place, credentials })
     }
 }
 
@@ -211,6 +220,11 @@ impl Engine {
     /// Where it is.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Its address.
+    pub fn place(&self) -> SocketAddr {
+        self.place
     }
 
     /// What is known of it.

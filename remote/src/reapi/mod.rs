@@ -6,6 +6,7 @@ pub mod proto;
 pub mod merkle;
 
 pub mod client;
+mod connector;
 pub mod engines;
 mod present;
 

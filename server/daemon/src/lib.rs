@@ -81,6 +81,8 @@ pub struct Daemon {
     fleet: Fleet,
     /// Hosts that get files.
     engines: remote::reapi::engines::Engines,
+    /// Hosts in distcc's syntax that do, too.
+    upgrades: Arc<make::engines::Upgrades>,
     /// The names of files there.
     names: make::tree::Names,
     /// What drives connections to them.

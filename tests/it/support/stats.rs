@@ -3,12 +3,15 @@
 use serde_json::Value;
 
 /// Counters that say how a lookup or a compile went, not where a call ended.
-const NOT_AN_ENDING: [&str; 15] = [
+const NOT_AN_ENDING: [&str; 18] = [
     "direct_cache_miss",
     "preprocessed_cache_miss",
     "local_compile",
     "remote_compile",
     "remote_failed",
+    "sent_as_files",
+    "sent_as_text",
+    "stayed_here",
     "verify_match",
     "verify_mismatch",
     "verify_unstable",

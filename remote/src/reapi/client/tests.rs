@@ -344,8 +344,13 @@ impl Service<http::Request<Body>> for Fake {
 async fn start(manner: Manner) -> (Fake, Client) {
     let fake = Fake::default();
     fake.lock().manner = manner;
-    let client = Client::new(&listen(&fake).await, &Credentials::default()).unwrap();
+    let client = client(&listen(&fake).await, &Credentials::default());
     (fake, client)
+}
+
+fn client(endpoint: &Endpoint, credentials: &Credentials) -> Client {
+    let place = SocketAddr::new(endpoint.name.parse().unwrap(), endpoint.port);
+    Client::new(endpoint, place, credentials).unwrap()
 }
 
 async fn listen(fake: &Fake) -> Endpoint {
@@ -461,7 +466,7 @@ fn the_token_is_shown_and_a_wrong_one_is_said_to_be() {
         for (token, is_right) in [(Some("right"), true), (Some("wrong"), false), (None, false)] {
             let credentials =
                 Credentials { token: token.map(str::to_owned), ..Credentials::default() };
-            let client = Client::new(&endpoint, &credentials).unwrap();
+            let client = client(&endpoint, &credentials);
             let ended = client.run(&task(10)).await;
             match is_right {
                 true => assert!(ended.is_ok(), "{ended:?}"),
@@ -477,8 +482,7 @@ fn nobody_at_the_address_is_a_trouble_of_the_server() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let client =
-            Client::new(&Endpoint::new("127.0.0.1", port), &Credentials::default()).unwrap();
+        let client = client(&Endpoint::new("127.0.0.1", port), &Credentials::default());
         let trouble = client.run(&task(10)).await.unwrap_err();
         assert!(matches!(trouble, Trouble::Unreachable(_)) && trouble.is_of_server(), "{trouble}");
     });

@@ -31,11 +31,7 @@ const ASKED_ABOUT: [(&str, Language); 4] = [
 pub fn known(daemon: &Daemon, config: &Config) -> Vec<HostRow> {
     let fleet = daemon.fleet.report(&config.hosts);
     let states = daemon.engines.states();
-    let engines = listed(&config.hosts).map(|endpoint| {
-        let label = endpoint.to_string();
-        let state = states.iter().find(|state| state.label == label);
-        engine_row(endpoint, state, None)
-    });
+    let engines = listed(&config.hosts).map(|endpoint| engine_row(endpoint, &states, None));
     fleet.iter().map(row).chain(engines).collect()
 }
 
@@ -59,14 +55,23 @@ fn ask_engines(
     let mut rows = Vec::new();
     for endpoint in listed(&config.hosts) {
         if endpoint.down {
-            rows.push(engine_row(endpoint, None, None));
+            rows.push(engine_row(endpoint, &[], None));
             continue;
         }
-        let wish = Wish { endpoint, credentials: engines::credentials_of(endpoint, &variable) };
-        let asked = ask_engine(daemon, conversation, &wish)?;
-        let states = daemon.engines.states();
-        let state = states.iter().find(|state| state.label == endpoint.to_string());
-        rows.push(engine_row(endpoint, state, Some(asked)));
+        let mut still_waiting = || conversation.still_waiting();
+        let (name, port) = (&endpoint.name, endpoint.port);
+        let places = daemon.fleet.addresses(name, port, &mut still_waiting)?;
+        let why = daemon.fleet.known_addresses(name, port).err();
+        let mut asked = Err(why.unwrap_or_else(|| "it has no address".to_owned()));
+        for place in places {
+            let credentials = engines::credentials_of(endpoint, &variable);
+            let wish = Wish { endpoint: endpoint.clone(), place, credentials };
+            let answer = ask_engine(daemon, conversation, &wish)?;
+            if asked.is_err() {
+                asked = answer;
+            }
+        }
+        rows.push(engine_row(endpoint, &daemon.engines.states(), Some(asked)));
     }
     Ok(rows)
 }
@@ -98,15 +103,22 @@ fn ask_engine(
 
 fn engine_row(
     endpoint: &Endpoint,
-    state: Option<&EngineState>,
+    states: &[EngineState],
     asked: Option<Result<Duration, String>>,
 ) -> HostRow {
-    let number = |of: fn(&EngineState) -> u64| state.map_or(0, of);
+    let label = endpoint.to_string();
+    // One for each address.
+    let own = || states.iter().filter(|state| state.label == label);
+    let number = |of: fn(&EngineState) -> u64| own().map(of).sum::<u64>();
+    let out = || match own().any(|state| state.out.is_none()) {
+        true => None,
+        false => own().find_map(|state| state.out.clone()),
+    };
     let (round_trip, why_not) = match (asked, endpoint.down) {
         (_, true) => (None, Some("marked as down in the list".to_owned())),
         (Some(Ok(time)), _) => (Some(time), None),
         (Some(Err(why)), _) => (None, Some(why)),
-        (None, _) => (None, state.and_then(|state| state.out.clone())),
+        (None, _) => (None, out()),
     };
     let completed = number(|state| state.completed);
     HostRow {

@@ -4,14 +4,14 @@ use crate::look_up::publish;
 use crate::make::compiled::Compiled;
 use crate::make::elsewhere::{Doubt, Elsewhere, Instead};
 use crate::make::runtime::wait;
-use crate::make::sendable::StaysHere;
+use crate::make::sendable::{self, StaysHere};
 use crate::make::start::Start;
 use crate::make::tree::{self, Output, Prepared};
 use crate::serve::active::Stage;
 use crate::serve::conversation::Conversation;
 use crate::understand::compilers::Stop;
 use crate::understand::unit::Unit;
-use crate::{Cache, Daemon};
+use crate::{Cache, Daemon, lock};
 use cache::entry::{Entry, Part};
 use cache::facts::Maker;
 use compiler::depfile;
@@ -21,13 +21,15 @@ use compiler::object;
 use compiler::outcome::Counter;
 use compiler::part::PartKind;
 use compiler::search::SearchPath;
-use config::host_list::{Endpoint, Host, HostList};
+use config::host_list::{Endpoint, Host};
 use identify::wire_identity;
-use remote::reapi::client::{Credentials, Done, Trouble};
+use remote::reapi::client::{Client, Credentials, Done, Trouble};
 use remote::reapi::engines::{Lease, Turn, Wish};
+use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use talk::launcher_protocol::PRINTED_BYTES_MAX;
 use talk::party::Party;
 
@@ -36,6 +38,15 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// A file with a certificate, a key or a token.
 const CREDENTIAL_BYTES_MAX: u64 = 1 << 20;
+
+/// How an rcache worker is called among the kinds of hosts.
+const OUR_WORKER: &str = "rcache ";
+
+/// A host that gets no files is asked once more after this long.
+const ASKED_AGAIN: Duration = Duration::from_secs(300);
+
+/// Hosts that are remembered; far more than any list names.
+const UPGRADES_MAX: usize = 2_000;
 
 /// How a locale without translations is called.
 const PLAIN_LOCALES: [&str; 5] = ["", "C", "POSIX", "C.UTF-8", "C.utf8"];
@@ -48,24 +59,112 @@ pub enum Sent<'d> {
     NotAsFiles(Option<StaysHere>),
 }
 
-/// The hosts of a list that get files, each with what it asks for.
-pub fn wishes<'u>(unit: &'u Unit) -> Vec<Wish<'u>> {
-    let found = endpoints(&unit.config.hosts);
-    found.map(|endpoint| Wish { endpoint, credentials: credentials(unit, endpoint) }).collect()
+/// What is known of hosts in distcc's syntax: a worker of ours speaks REAPI on the same port.
+#[derive(Default)]
+pub struct Upgrades(Mutex<HashMap<(String, u16), Upgrade>>);
+
+#[derive(Clone, Copy)]
+enum Upgrade {
+    /// It is being asked, or did not say so when it was.
+    Asked(Instant),
+    /// It does.
+    Speaks,
 }
 
-/// Those of a list that are not marked as down.
-pub fn endpoints(hosts: &HostList) -> impl Iterator<Item = &Endpoint> {
-    hosts.hosts.iter().filter_map(|host| match host {
-        Host::Grpc(endpoint) if !endpoint.down => Some(endpoint.as_ref()),
+impl Upgrades {
+    /// Whether a host gets files; where that is not known, it is asked behind the builds' backs.
+    fn speak(self: &Arc<Upgrades>, daemon: &Daemon, name: &str, port: u16) -> bool {
+        let key = (name.to_owned(), port);
+        match lock(&self.0).get(&key) {
+            Some(Upgrade::Speaks) => return true,
+            Some(Upgrade::Asked(at)) if at.elapsed() < ASKED_AGAIN => return false,
+            _ => {}
+        }
+        let Ok(addresses) = daemon.fleet.known_addresses(name, port) else { return false };
+        let (Some(place), Ok(handle)) = (addresses.first().copied(), daemon.runtime.handle())
+        else {
+            return false;
+        };
+        let mut known = lock(&self.0);
+        if known.len() >= UPGRADES_MAX {
+            known.clear();
+        }
+        known.insert(key.clone(), Upgrade::Asked(Instant::now()));
+        drop(known);
+        let upgrades = Arc::clone(self);
+        let _entered = handle.enter();
+        let endpoint = Endpoint::new(name, port);
+        let Ok(client) = Client::new(&endpoint, place, &Credentials::default()) else {
+            return false;
+        };
+        handle.spawn(async move {
+            if client.ask_abilities().await.is_ok() {
+                lock(&upgrades.0).insert(key, Upgrade::Speaks);
+            }
+        });
+        false
+    }
+}
+
+/// The hosts of a list that get files, but for those that are marked as down.
+fn endpoints(daemon: &Daemon, unit: &Unit) -> Vec<Endpoint> {
+    let hosts = &unit.config.hosts;
+    let any_tcp = hosts.hosts.iter().any(|host| matches!(host, Host::Tcp { .. }));
+    let known = if any_tcp { daemon.fleet.report(hosts) } else { Vec::new() };
+    // Nothing else would ever ask a host of units that no text can stand for.
+    let has_no_text = std::cell::OnceCell::new();
+    let has_no_text = || *has_no_text.get_or_init(|| sendable::stays_here(unit).is_some());
+    let is_ours = |name: &str| {
+        known.iter().any(|state| {
+            state.host.starts_with(name)
+                && match state.kind.as_deref() {
+                    Some(kind) => kind.starts_with(OUR_WORKER),
+                    None => has_no_text(),
+                }
+        })
+    };
+    let found = hosts.hosts.iter().filter_map(|host| match host {
+        Host::Grpc(endpoint) if !endpoint.down => Some(endpoint.as_ref().clone()),
+        Host::Tcp { name, port, slots, down: false, .. }
+            if is_ours(&host.to_string()) && daemon.upgrades.speak(daemon, name, *port) =>
+        {
+            Some(Endpoint { slots: *slots, ..Endpoint::new(name, *port) })
+        }
         _ => None,
-    })
+    });
+    found.collect()
+}
+
+/// Each address of them, with what it asks for.
+fn wishes(
+    daemon: &Daemon,
+    unit: &Unit,
+    still_waiting: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<Vec<Wish>> {
+    let mut wishes = Vec::new();
+    for endpoint in endpoints(daemon, unit) {
+        for place in daemon.fleet.addresses(&endpoint.name, endpoint.port, still_waiting)? {
+            let credentials = credentials(unit, &endpoint);
+            wishes.push(Wish { endpoint: endpoint.clone(), place, credentials });
+        }
+    }
+    Ok(wishes)
 }
 
 /// Whether some of them could do a job now.
 pub fn have_hope(daemon: &Daemon, unit: &Unit) -> bool {
-    let wishes = wishes(unit);
-    !wishes.is_empty() && daemon.engines.has_hope(&wishes, &wire_identity(&unit.compiler).digest)
+    let compiler = &wire_identity(&unit.compiler).digest;
+    endpoints(daemon, unit).into_iter().any(|endpoint| {
+        let known = daemon.fleet.known_addresses(&endpoint.name, endpoint.port);
+        let Ok(places) = known else { return false };
+        let wishes = places.into_iter().map(|place| Wish {
+            credentials: credentials(unit, &endpoint),
+            endpoint: endpoint.clone(),
+            place,
+        });
+        let wishes: Vec<Wish> = wishes.collect();
+        wishes.is_empty() || daemon.engines.has_hope(&wishes, compiler)
+    })
 }
 
 fn credentials(unit: &Unit, endpoint: &Endpoint) -> Result<Credentials, String> {
@@ -163,7 +262,7 @@ impl<'d> Job<'d, '_> {
         };
         let _entered = handle.enter();
         let compiler = wire_identity(&self.unit.compiler).digest;
-        let wishes = wishes(self.unit);
+        let wishes = wishes(self.daemon, self.unit, &mut || conversation.still_waiting())?;
         let mut excluded = Vec::new();
         let mut reason = None;
         let started = Instant::now();
@@ -178,7 +277,7 @@ impl<'d> Job<'d, '_> {
                     break;
                 }
             };
-            excluded.push(lease.engine.endpoint().clone());
+            excluded.push(lease.engine.place());
             self.unit.progress.at(Stage::Host(lease.engine.endpoint().to_string()));
             match self.attempt(conversation, &lease)? {
                 Ok(Ok(done)) => return self.settle(conversation, lease, done, started),

@@ -113,6 +113,7 @@ pub fn run(mode: Mode, socket: Option<PathBuf>) -> io::Result<()> {
         capacity: Capacity::of(descriptors::raise(), CONNECTIONS_MAX),
         fleet: Default::default(),
         engines: Default::default(),
+        upgrades: Default::default(),
         names: Default::default(),
         runtime: Default::default(),
         memory: Default::default(),
