@@ -113,20 +113,30 @@ pub fn may_leave(daemon: &Daemon, cache: &Cache, unit: &Unit) -> bool {
     if may_leave_as_files(daemon, unit) {
         return true;
     }
-    if !has_hope(daemon, unit) {
-        return false;
-    }
-    let why = stays_here(daemon, unit);
+    let why = match has_hope(daemon, unit) {
+        true => stays_here(daemon, unit),
+        // Nobody takes text.
+        false => match engines::have_hope(daemon, unit) {
+            true => not_as_files(daemon, unit),
+            false => return false,
+        },
+    };
     if let Some(why) = &why {
         note_stay(cache, unit, why);
     }
     why.is_none()
 }
 
+/// What keeps a unit from leaving as files, as far as that is known of the call alone.
+fn not_as_files(daemon: &Daemon, unit: &Unit) -> Option<StaysHere> {
+    match daemon.memory.failed_as_files(unit) {
+        true => Some(StaysHere("as files it did not end as here the last time".to_owned())),
+        false => tree::stays_here(unit),
+    }
+}
+
 fn may_leave_as_files(daemon: &Daemon, unit: &Unit) -> bool {
-    engines::have_hope(daemon, unit)
-        && tree::stays_here(unit).is_none()
-        && !daemon.memory.failed_as_files(unit)
+    engines::have_hope(daemon, unit) && not_as_files(daemon, unit).is_none()
 }
 
 /// The same in words; `None` without hosts.
@@ -143,10 +153,7 @@ pub fn outlook(
     }
     let mut kept = None;
     if engines::have_hope(daemon, unit) {
-        let why = match tree::stays_here(unit) {
-            None if daemon.memory.failed_as_files(unit) => {
-                Some(StaysHere("it did not end as here the last time".to_owned()))
-            }
+        let why = match not_as_files(daemon, unit) {
             None => tree::make(daemon, conversation, cache, unit, search)?.err(),
             why => why,
         };

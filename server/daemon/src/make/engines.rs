@@ -202,7 +202,7 @@ fn read_credential(path: &PathBuf) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(named)
 }
 
-/// Sends a unit as files.
+/// Sends a unit as files, which nothing that is known of the call forbids.
 pub fn compile<'d>(
     daemon: &'d Daemon,
     conversation: &mut Conversation,
@@ -210,13 +210,6 @@ pub fn compile<'d>(
     unit: &Unit,
     search: Option<Arc<SearchPath>>,
 ) -> Result<Sent<'d>, Stop> {
-    let reason = match daemon.memory.failed_as_files(unit) {
-        true => Some(StaysHere("as files it did not end as here the last time".to_owned())),
-        false => tree::stays_here(unit),
-    };
-    if reason.is_some() {
-        return Ok(Sent::NotAsFiles(reason));
-    }
     let start = Start::before(unit);
     let prepared = match tree::make(daemon, conversation, cache, unit, search.as_deref())? {
         Ok(prepared) => prepared,
