@@ -91,6 +91,12 @@ fn json() -> Arg {
 fn stats() -> Command {
     plain("stats", "Hits, misses and what was not cached, since the last `rcache zero`")
         .arg(json())
+        .arg(
+            Arg::new("settled")
+                .long("settled")
+                .action(ArgAction::SetTrue)
+                .help("Wait first until every compile that has ended is stored and counted"),
+        )
         .after_help("Example:\n  rcache stats --json | jq .counters.direct_cache_hit")
 }
 

@@ -7,10 +7,13 @@ use config::Span;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
-use talk::questions::{HostRow, Likeness, Question, Stats};
+use talk::questions::{Done, HostRow, Likeness, Question, Stats};
 
 /// Shows the counters since the last `rcache zero`, as `options` say.
 pub fn run(options: &clap::ArgMatches) -> Outcome {
+    if options.get_flag("settled") {
+        let Done {} = ask(&Question::Settle, true)?;
+    }
     if !options.get_flag("json") {
         return show();
     }

@@ -17,6 +17,8 @@ pub enum Question {
     Stop,
     /// It is to write what it remembers to the index: [`Done`].
     Flush,
+    /// An answer is wanted once all compiles that have ended are stored: [`Done`].
+    Settle,
     /// The same, once all that is to be uploaded is: [`Flushed`].
     FlushUploads {
         /// The asker waits no longer.

@@ -196,7 +196,7 @@ impl Cache {
     /// The statistics.
     #[track_caller]
     pub fn stats(&self) -> Stats {
-        let answer = self.rcache("stats --json");
+        let answer = self.rcache("stats --json --settled");
         assert!(answer.ok(), "stats: {answer:?}");
         let value = serde_json::from_slice(&answer.stdout);
         Stats(value.unwrap_or_else(|error| panic!("{error} in {answer:?}")))

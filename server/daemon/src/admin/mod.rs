@@ -68,6 +68,10 @@ fn choose(
             daemon.retire();
             return Ok(encode(&Ok(Done {})));
         }
+        Question::Settle => {
+            daemon.finishing.settle(conversation)?;
+            return Ok(encode(&Ok(Done {})));
+        }
         Question::Flush => {
             daemon.finishing.wait();
             bookkeeping::flush(daemon);
