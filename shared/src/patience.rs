@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Where nothing was measured yet. A remote that is dead costs a build this, once.
 pub const FIRST: Duration = Duration::from_millis(250);
-/// A moment that a busy machine may need by itself.
-const MIN: Duration = Duration::from_millis(60);
+/// A moment that a machine with more compilers than cores may need by itself.
+const MIN: Duration = Duration::from_millis(150);
 /// As TCP does for its own time-out (RFC 6298, section 2): mean and deviation, by these shares.
 const MEAN_SHARE: f64 = 1.0 / 8.0;
 const DEVIATION_SHARE: f64 = 1.0 / 4.0;
@@ -60,11 +60,11 @@ mod tests {
         let mut patience = Patience::default();
         assert_eq!(patience.next(LIMIT), FIRST);
         for _ in 0..50 {
-            patience.measured(Duration::from_millis(80));
+            patience.measured(Duration::from_millis(800));
         }
         let next = patience.next(LIMIT);
-        assert!((80..120).contains(&next.as_millis()), "{next:?}");
-        for _ in 0..50 {
+        assert!((800..1_200).contains(&next.as_millis()), "{next:?}");
+        for _ in 0..100 {
             patience.measured(Duration::from_micros(200));
         }
         assert_eq!(patience.next(LIMIT), MIN);

@@ -152,6 +152,117 @@ fn redis_is_shared() {
     shares(&format!("redis://127.0.0.1:{}", server.port()));
 }
 
+/// How often each command was given to a Redis, as it says itself.
+fn commands_of(port: u16) -> Vec<(String, u64)> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(b"INFO commandstats\r\nQUIT\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// What is counted holds on every machine: no PING, no second look, no new connection.
+#[test]
+fn a_hit_is_one_command() {
+    const UNITS: usize = 12;
+    let Some(server) = Server::redis("a_hit_is_one_command") else { return };
+    let family = &compilers("a_hit_is_one_command")[0];
+    let team = Team::new(&format!("redis://127.0.0.1:{}", server.port()));
+    let line = |unit: usize| format!("{} -DN={unit}", line(family));
+    let project = Project::new(FILES);
+    for unit in 0..UNITS {
+        assert_eq!(team.writer.ending(&project, line(unit)), "cache_miss");
+    }
+    team.flush();
+    let reader = team.reader();
+    // The first has the connection made, on a machine that may be busy.
+    hits(&reader, &line(0));
+    let count = |name: &str| {
+        let all = commands_of(server.port());
+        all.into_iter().find(|(known, _)| known == name).map_or(0, |(_, count)| count)
+    };
+    let sum = || -> u64 {
+        let all = commands_of(server.port()).into_iter();
+        all.filter(|(name, _)| name != "info" && name != "quit").map(|(_, count)| count).sum()
+    };
+    let (before, all_before) = (count("getrange"), sum());
+    let stats = reader.stats();
+    for unit in 1..UNITS {
+        checked(&reader, &project, &line(unit));
+    }
+    let after = reader.stats();
+    let rose = |name: &str| after.get(name) - stats.get(name);
+    // A machine that is too busy may not have waited, but has asked.
+    let asked = rose("remote_storage_hit") + rose("remote_storage_timeout");
+    assert!(asked == UNITS as u64 - 1 && rose("remote_storage_hit") > 0, "{:?}", after.0);
+    wait_until("each request is there", LIMIT_UPLOAD, || count("getrange") - before >= asked);
+    assert_eq!(count("getrange") - before, asked);
+    assert_eq!(sum() - all_before, asked);
+}
+
+/// The names of the daemon's threads.
+fn threads(cache: &Cache) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", cache.daemon())).unwrap();
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks.filter_map(name).collect()
+}
+
+#[test]
+fn who_shares_nothing_starts_nothing() {
+    let (_folder, location) = folder();
+    let family = &compilers("who_shares_nothing_starts_nothing")[0];
+    let line = line(family);
+    let project = Project::new(FILES);
+    let is_shared =
+        |cache: &Cache| threads(cache).iter().any(|name| name.starts_with("rcache-shared"));
+    let alone = Cache::new();
+    assert_eq!(checked(&alone, &project, &line), "cache_miss");
+    assert_eq!(checked(&alone, &project, &line), "direct_cache_hit");
+    assert!(!is_shared(&alone));
+    // A local hit needs no runtime either: only the first miss starts one.
+    let team = Team::new(&location);
+    team.upload(&project, &line);
+    assert!(is_shared(&team.writer));
+    team.writer.stop();
+    assert_eq!(checked(&team.writer, &project, &line), "direct_cache_hit");
+    assert!(!is_shared(&team.writer));
+}
+
+/// Whoever explains asks the shared cache as well, and says what differs there.
+#[test]
+fn the_shared_cache_is_explained() {
+    let (_folder, location) = folder();
+    let family = &compilers("the_shared_cache_is_explained")[0];
+    let line = line(family);
+    let team = Team::new(&location);
+    let project = Project::new(FILES);
+    team.upload(&project, &line);
+    let reader = team.reader();
+    let explained = || {
+        let mut told = String::new();
+        wait_until("an answer of the shared cache", LIMIT_UPLOAD, || {
+            let mut command = reader.subcommand(&format!("explain {line}"));
+            told = format!("{:?}", run(command.current_dir(project.root()), LIMIT_UPLOAD));
+            !told.contains("does not answer")
+        });
+        told
+    };
+    let told = explained();
+    assert!(told.contains("the shared cache has the result"), "{told}");
+    project.write("inc/x.h", "#define X 9\n");
+    let told = explained();
+    assert!(told.contains("newest result of the shared cache: inc/x.h changed"), "{told}");
+    assert_eq!(reader.stats().get("remote_storage_hit"), 0);
+    let doctor = format!("{:?}", reader.rcache("doctor"));
+    assert!(doctor.contains(&format!("{location} answers in")), "{doctor}");
+}
+
 #[test]
 fn memcached_is_shared() {
     let Some(server) = Server::memcached("memcached_is_shared") else { return };
