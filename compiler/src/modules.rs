@@ -1,5 +1,6 @@
 //! gcc's map of C++20 modules: which file holds the interface of each.
 
+use crate::hasher::{Digest, KeyHasher, KeySink};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -41,7 +42,19 @@ impl ModuleMap {
         // gcc leaves out a root that is the working directory.
         map.root = root.filter(|root| root.as_os_str() != ".").unwrap_or_default();
         map.entries.iter_mut().for_each(|(_, file)| *file = map.root.join(&*file));
+        map.entries.sort_unstable();
         Some(map)
+    }
+
+    /// What the map says, in whichever order: CMake writes its lines now so and now so.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = KeyHasher::new("rcache map of modules 1");
+        hasher.field("root", self.root.as_os_str().as_bytes());
+        for (name, file) in &self.entries {
+            hasher.field("module", name);
+            hasher.field("file", file.as_os_str().as_bytes());
+        }
+        hasher.finish()
     }
 
     /// The file of a module, as gcc spells it.
@@ -106,6 +119,10 @@ mod tests {
         assert_eq!(below("/usr/include/a.h"), ("/b".into(), "usr".into()));
         assert_eq!(below("../a.h"), ("/b".into(), ",".into()));
         assert!(ModuleMap::parse(b"").is_some());
+        let digest = |text: &[u8]| ModuleMap::parse(text).unwrap().digest();
+        assert_eq!(digest(b"a x\nb y\n"), digest(b"b y\na x\n"));
+        assert_ne!(digest(b"a x\nb y\n"), digest(b"a y\nb x\n"));
+        assert_ne!(digest(b"a x\n"), digest(b"$root r\na x\n"));
     }
 
     #[test]

@@ -364,7 +364,14 @@ fn add_modules(
         let unreadable = |_| Uncacheable::new(Counter::BadInputFile, path.to_string_lossy());
         let content = daemon.memo.content(&unit.here, path, now).map_err(unreadable)?;
         changes.refuse(path, &content)?;
-        reads.files.push((path.clone(), content.digest));
+        if *path != modules.map_file {
+            reads.files.push((path.clone(), content.digest));
+        }
+    }
+    let map = daemon.memo.content(&unit.here, &modules.map_file, now);
+    match map {
+        Ok(map) if map.digest == modules.map_content => changes.refuse(&modules.map_file, &map)?,
+        _ => return Err(modified(modules.map_file.to_string_lossy())),
     }
     let folders = inputs.search.iter().flat_map(|search| search.quote.iter().chain(&search.angle));
     headers.extend(folders.map(|folder| modules.map.folder_of_unit(folder)));

@@ -160,11 +160,10 @@ impl<'c> Unit<'c> {
         let lists = besides::ignore_lists(&invocation, &compiler, &daemon.memo, &here, now);
         other_files
             .extend(lists.map_err(|path| refuse(Counter::BadInputFile, path.to_string_lossy()))?);
-        // The one that was understood is the one that counts.
-        if let Some(Modules { map_file, map_content, .. }) = &modules
-            && !other_files.contains(&(map_file.clone(), *map_content))
-        {
-            return Err(refuse(Counter::ModifiedInputFile, map_file.to_string_lossy()));
+        // A map counts by what it says.
+        if let Some(Modules { map, map_file, .. }) = &modules {
+            other_files.retain(|(path, _)| path != map_file);
+            identity.extend(map.digest().0);
         }
         let working_directories = working_directories(&invocation, call, config, &here);
         let mapped_directories = mapped::directories(
