@@ -76,7 +76,12 @@ pub struct Depfile {
     /// The rule's target in the call's own words, where `base_dir` changed the operand of `-o`:
     /// make knows the file by that name alone.
     pub own_target: Option<OsString>,
+    /// The rule's only target, as make knows it, where it can be any: then it does not count.
+    pub target: Option<OsString>,
 }
+
+/// The target in a rule that is stored for all callers.
+const STORED_TARGET: &[u8] = b"object";
 
 /// Whose rule is made of whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,14 +264,17 @@ impl Invocation {
         target.chain(self.words(|_| true)).collect()
     }
 
-    /// The rule for this call, of one whose target is as `base_dir` names it, and back.
+    /// The rule for this call, of one that is stored, and back. One whose lines are broken in an unknown way
+    /// stays as it is, for calls of the same target.
     pub fn own_rule(&self, rule: &[u8], family: Family, way: Way) -> Option<Vec<u8>> {
-        let own = self.depfile.as_ref().and_then(|depfile| depfile.own_target.as_ref());
-        let (Some(own), Some(output)) = (own, &self.output) else { return Some(rule.to_vec()) };
-        let (own, stored) = (own.as_encoded_bytes(), output.as_os_str().as_encoded_bytes());
+        let own = self.depfile.as_ref().and_then(|depfile| depfile.target.as_ref());
+        let Some(own) = own.map(|own| own.as_encoded_bytes()) else { return Some(rule.to_vec()) };
+        let names_own = rule.strip_prefix(own).is_some_and(|rest| rest.starts_with(b":"));
+        let unchanged = || names_own.then(|| rule.to_vec());
         match way {
-            Way::ToCaller => depfile::retarget(rule, stored, own, family),
-            Way::ToStore => depfile::retarget(rule, own, stored, family),
+            Way::ToCaller if own == STORED_TARGET => unchanged(),
+            Way::ToCaller => depfile::retarget(rule, STORED_TARGET, own, family).or_else(unchanged),
+            Way::ToStore => depfile::retarget(rule, own, STORED_TARGET, family).or_else(unchanged),
         }
     }
 
@@ -424,7 +432,8 @@ impl Invocation {
             && depfile.target_is_output
             && let Some(output) = &self.output
         {
-            words.extend(["-MQ".into(), output.as_os_str().to_owned()]);
+            let target = depfile.target.as_deref().unwrap_or(output.as_os_str());
+            words.extend(["-MQ".into(), target.to_owned()]);
         }
         words
     }

@@ -1,6 +1,6 @@
 //! The golden check over combinations of options: cold, warm and verified, all that the compiler leaves.
 
-use crate::support::{Cache, Call, Project, compilers, same_as_compiler};
+use crate::support::{Cache, Call, Project, check, compilers, same_as_compiler};
 
 const C: &str = r#"#include <stdio.h>
 #include "a.h"
@@ -629,5 +629,46 @@ fn precompiled_headers_stay_right() {
         project.plain(format!("{} -x c-header a.h -o a.h.gch", family.c).as_str()).success();
         same_as_compiler(&project, &cache, format!("{} -c a.c -include a.h", family.c));
         same_as_compiler(&project, &cache, format!("{} -c a.c -Winvalid-pch", family.c));
+    }
+}
+
+/// One source in two targets: make gets a rule for each, and the object is compiled once.
+#[test]
+fn another_target_of_the_rule_is_the_same_unit() {
+    for family in compilers("another_target_of_the_rule_is_the_same_unit") {
+        let long = "t".repeat(61);
+        let deep = format!("build/{long}");
+        let mut files: Vec<(String, String)> =
+            (0..20).map(|number| (format!("header{number}.h"), String::new())).collect();
+        let includes = (0..20).map(|number| format!("#include \"header{number}.h\"\n"));
+        files.push(("a.c".into(), includes.collect::<String>() + "int x;\n"));
+        files.extend(
+            ["build/debug", "build/release", &deep].map(|f| (format!("{f}/keep"), "".into())),
+        );
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let (project, cache) = (Project::new(&files), Cache::new());
+        let compile = |words: &str| check(&project, &cache, format!("{} {words}", family.c));
+        assert_eq!(compile("-g -c a.c -MD -o build/debug/a.o"), "cache_miss");
+        let targets = [
+            "-o build/release/a.o".to_owned(),
+            format!("-o {deep}/a.o"),
+            "-o b.o -MT one -MF d".to_owned(),
+            format!("-o b.o -MQ {long} -MF d"),
+            format!("-o {}", project.path("build/release/b.o").display()),
+            "-o object".to_owned(),
+            "-o build/debug/a.o".to_owned(),
+        ];
+        for words in targets {
+            let ending = compile(&format!("-g -c a.c -MD {words}"));
+            assert_eq!(ending, "direct_cache_hit", "{words}");
+        }
+        // Names that a rule spells in a way of its own, several targets, and objects that hold the name.
+        for words in ["-o $x.o", "-MT one -MT two", "-o ./c.o -MQ 'a", "-o d.o -gsplit-dwarf"] {
+            for _ in 0..2 {
+                compile(&format!("-g -c a.c -MD {words}"));
+            }
+        }
+        assert_eq!(compile("-g -c a.c -MD -gsplit-dwarf -o e.o"), "cache_miss");
     }
 }

@@ -141,6 +141,8 @@ struct DepfileWords {
     /// `-Wp,-MD,FILE`: the file, and whether system headers are listed.
     through_preprocessor: Option<(PathBuf, bool)>,
     target: bool,
+    /// Those that the driver is told.
+    targets: Vec<PathBuf>,
     phony: bool,
 }
 
@@ -474,7 +476,10 @@ impl<'a> Call<'a> {
         match option {
             DepfileOption::AllHeaders => self.depfile.all_headers = true,
             DepfileOption::UserHeaders => self.depfile.user_headers = true,
-            DepfileOption::Target => self.depfile.target = true,
+            DepfileOption::Target => {
+                self.depfile.target = true;
+                self.depfile.targets.push(path);
+            }
             DepfileOption::PhonyTargets => self.depfile.phony = true,
             DepfileOption::File => {
                 if path == Path::new("-") {

@@ -52,7 +52,8 @@ impl Invocation {
             let name = depfile.path.file_name().ok_or("the dependency file has no name")?;
             let path = redirected.add(PartKind::Depfile, folder.join(DEPFILE).join(name));
             if depfile.target_is_output {
-                let target = self.target().ok_or("the rule's target is not known")?;
+                let target = depfile.target.clone().or_else(|| self.target());
+                let target = target.ok_or("the rule's target is not known")?;
                 redirected.words.extend(["-MQ".into(), target]);
             }
             rule = Some(path);

@@ -385,7 +385,7 @@ fn base_dir_makes_paths_relative_everywhere() {
     let depfile = call.depfile.as_ref().unwrap();
     assert_eq!(depfile.path, Path::new("x.d"));
     // make knows the object by the call's own name.
-    let (own, stored) = (format!("{at}/build/x.o: ../src/x.c\n"), b"x.o: ../src/x.c\n");
+    let (own, stored) = (format!("{at}/build/x.o: ../src/x.c\n"), b"object: ../src/x.c\n");
     let rule = |rule: &[u8], way| call.own_rule(rule, Family::Gcc, way);
     assert_eq!(rule(own.as_bytes(), Way::ToStore).as_deref(), Some(&stored[..]));
     assert_eq!(rule(stored, Way::ToCaller), Some(own.into_bytes()));

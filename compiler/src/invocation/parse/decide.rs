@@ -23,6 +23,7 @@ impl Call<'_> {
         let mut depfile = self.decide_depfile(output.as_deref(), language, phase)?;
         if let Some(depfile) = &mut depfile {
             depfile.own_target = own_output.filter(|_| depfile.target_is_output);
+            depfile.target = self.only_target(depfile, phase);
         }
         let mut side_outputs = self.decide_side_outputs(output.as_deref(), language, phase)?;
         side_outputs.extend(self.decide_listing(phase)?);
@@ -298,6 +299,7 @@ impl Call<'_> {
             has_explicit_target: words.target,
             target_is_output: !(words.target || handed_on),
             own_target: None,
+            target: None,
         }))
     }
 
@@ -323,7 +325,9 @@ impl Call<'_> {
     /// Makes names count where an output holds them.
     fn count_names(&mut self, depfile: Option<&Depfile>, language: Language, discards: bool) {
         let everything = self.traits & RECORD != 0;
-        let rule_names_output = depfile.is_some_and(|depfile| !depfile.has_explicit_target);
+        let is_any = depfile.is_some_and(|depfile| depfile.target.is_some());
+        let rule_names_output =
+            depfile.is_some_and(|depfile| !depfile.has_explicit_target) && !is_any;
         let output_counts = everything || rule_names_output || self.traits & OUTPUT_NAME != 0;
         let default_output = self.outputs.is_empty();
         let through_preprocessor = self.depfile.through_preprocessor.is_some();
@@ -341,13 +345,36 @@ impl Call<'_> {
             };
             if counts {
                 argument.key = KeyPart::Words;
+            } else if is_any && names_target(&argument.words[0]) {
+                argument.key = KeyPart::Nothing;
             }
         }
+    }
+
+    /// The rule's target where nothing but the rule holds it, and any other could stand in its place.
+    fn only_target(&self, depfile: &Depfile, phase: Phase) -> Option<OsString> {
+        let target = match (&self.depfile.targets[..], &self.outputs[..]) {
+            ([target], _) => target.as_os_str(),
+            ([], [output]) if depfile.target_is_output => {
+                depfile.own_target.as_deref().unwrap_or(output.as_os_str())
+            }
+            _ => return None,
+        };
+        let is_usual = matches!(phase, Phase::Object | Phase::Assembly)
+            && self.depfile.through_preprocessor.is_none()
+            && self.depfile.target != self.depfile.targets.is_empty()
+            && self.traits & RECORD == 0;
+        (is_usual && depfile::is_plain(target.as_bytes())).then(|| target.to_owned())
     }
 }
 
 fn precompiled(detail: impl Into<String>) -> Uncacheable {
     Uncacheable::new(Counter::CouldNotUsePrecompiledHeader, detail)
+}
+
+/// Whether an option gives the rule's target.
+fn names_target(word: &OsStr) -> bool {
+    [&b"-MT"[..], b"-MQ"].iter().any(|name| word.as_bytes().starts_with(name))
 }
 
 pub(super) fn is_null(output: &Path) -> bool {

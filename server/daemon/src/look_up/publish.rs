@@ -55,6 +55,11 @@ pub fn prepare(unit: &Unit, entry: &Entry) -> io::Result<Whole> {
     if !unit.has_own_rule() {
         return outputs::prepare(&unit.here, entry, &unit.outputs);
     }
+    outputs::prepare(&unit.here, &own_entry(unit, entry)?, &unit.outputs)
+}
+
+/// A stored result as this call's compile would give it.
+pub fn own_entry(unit: &Unit, entry: &Entry) -> io::Result<Entry> {
     let mut own = Entry::default();
     for Part { kind, bytes } in &entry.parts {
         let bytes = match kind {
@@ -65,7 +70,7 @@ pub fn prepare(unit: &Unit, entry: &Entry) -> io::Result<Whole> {
         };
         own.push(*kind, bytes);
     }
-    outputs::prepare(&unit.here, &own, &unit.outputs)
+    Ok(own)
 }
 
 /// The folders in which this daemon has looked for what another left when it was killed.

@@ -15,7 +15,7 @@ use crate::{Cache, Compile, Daemon, lock};
 use cache::entry::{Entry, Part, PartKind};
 use cache::facts::Maker;
 use compiler::hasher::{Digest, KeyHasher, KeySink};
-use compiler::invocation::{Family, Phase};
+use compiler::invocation::{Family, Phase, Way};
 use compiler::object;
 use compiler::outcome::{Counter, Uncacheable};
 use compiler::search::SearchPath;
@@ -319,7 +319,12 @@ fn accept(
     started: Instant,
 ) -> Result<Compiled, Stop> {
     let mut parts = vec![Part { kind: PartKind::Object, bytes: reply.output }];
-    parts.extend(sendable.rule.map(|bytes| Part { kind: PartKind::Depfile, bytes }));
+    if let Some(rule) = sendable.rule {
+        let bytes = unit.own_rule(&rule, Way::ToStore);
+        let bytes =
+            bytes.ok_or_else(|| publish::not_delivered(io::ErrorKind::InvalidData.into()))?;
+        parts.push(Part { kind: PartKind::Depfile, bytes });
+    }
     if !reply.stderr.is_empty() {
         parts.push(Part { kind: PartKind::Stderr, bytes: reply.stderr });
     }

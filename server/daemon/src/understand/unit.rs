@@ -265,7 +265,7 @@ impl<'c> Unit<'c> {
 
     /// Whether the rule that is stored is another than this call's.
     pub fn has_own_rule(&self) -> bool {
-        self.invocation.depfile.as_ref().is_some_and(|depfile| depfile.own_target.is_some())
+        self.invocation.depfile.as_ref().is_some_and(|depfile| depfile.target.is_some())
     }
 
     /// The working directory as the kernel and as PWD name it.

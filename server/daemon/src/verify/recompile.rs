@@ -4,7 +4,7 @@
 //! compile, the compile is one that can be repeated elsewhere, and two compiles agree with each other.
 
 use super::background::order;
-use crate::look_up::Known;
+use crate::look_up::{Known, mapped, publish};
 use crate::make::start::Start;
 use crate::remember::changes::Changes;
 use crate::remember::precompiled;
@@ -104,7 +104,9 @@ pub fn verify(
     }
     let same = |content| precompiled::stands_for(&cache.store, content);
     let mut checks = Checks::new(&daemon.memo, &unit.here, unit.now).with_equivalent(&same);
-    let mut current = manifest.results().filter(|recorded| checks.check(recorded).is_ok());
+    let mut current = manifest
+        .results()
+        .filter(|recorded| checks.check(recorded).is_ok() && mapped::fits(&unit, recorded));
     let found = current.find_map(|recorded| {
         let stored = stored(cache, &unit, recorded.key)?;
         Some((recorded, stored))
@@ -122,7 +124,10 @@ pub fn verify(
         Ok(first) => first,
         Err(verdict) => return verdict,
     };
-    let differences = mismatch::differences(&stored, &first);
+    let Ok(own) = publish::own_entry(&unit, &stored) else {
+        return Verdict::Incomparable("the rule is of another target".to_owned());
+    };
+    let differences = mismatch::differences(&own, &first);
     if differences.is_empty() {
         return Verdict::Same;
     }
@@ -139,7 +144,7 @@ pub fn verify(
     }
     let removed = cache.store.remove(key, &stored);
     remember::forget(cache, &unit, recorded.key);
-    let kept = keep(cache, &unit, key, (&stored, &first), &differences);
+    let kept = keep(cache, &unit, key, (&own, &first), &differences);
     Verdict::Different { differences, kept, removed }
 }
 
