@@ -139,6 +139,33 @@ fn an_action_gives_what_the_compiler_gives() {
 }
 
 #[test]
+fn an_ordinary_users_worker_does_the_same() {
+    for options in ["", "--no-sandbox"] {
+        let worker = Worker::start_unprivileged(options);
+        if !runs_actions(&worker, "an_ordinary_users_worker_does_the_same") {
+            return;
+        }
+        let reapi = Reapi::connect(&worker.address);
+        let project =
+            Project::new(&[("a.cc", SOURCE), ("inc/a.h", "#define TWICE(x) (2 * (x))\n")]);
+        let tree = tree_of(&project, "g++");
+        let words = ["/usr/bin/g++", "-g", "-gsplit-dwarf", "-c", "a.cc", "-o", "a.o"];
+        let made = ["a.dwo", "a.o"];
+        let upload = reapi.prepare(&tree, &command(&words, project.root(), &made));
+        let answer = reapi.execute(&upload.action).unwrap();
+        let result =
+            answer.result.unwrap_or_else(|| panic!("{:?} {}", answer.status, worker.log()));
+        assert_eq!(result.exit_code, 0, "{result:?}");
+        assert!(locally(&project, &words).status.success());
+        for file in made {
+            let here = std::fs::read(project.path(file)).unwrap();
+            assert!(reapi.output(&result, file) == here, "{options} {file}");
+        }
+        no_folder_is_left(&worker);
+    }
+}
+
+#[test]
 fn a_failure_is_the_compilers_own_and_is_not_kept() {
     let worker = Worker::start("");
     if !runs_actions(&worker, "a_failure_is_the_compilers_own_and_is_not_kept") {

@@ -70,6 +70,11 @@ impl Sandbox {
         self.landlock.is_ok()
     }
 
+    /// Whether a job in a root of its own cannot change the permissions of files.
+    pub fn keeps_permissions(&self) -> bool {
+        self.seccomp_in_room.is_some()
+    }
+
     /// A confinement to toolchains, `programs` and `folder`.
     pub fn confine(&self, folder: &Path, programs: &[&Path]) -> io::Result<Confinement> {
         let ruleset = match self.landlock {

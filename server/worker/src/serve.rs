@@ -201,7 +201,8 @@ fn reapi(
         None => options.cas_bytes_max.min(room),
     };
     let cas = Cas::open(cas_folder, cas_bytes)?;
-    let copies = Copies::new(scratch.folder("copies")?, room.min(reapi::COPIES_BYTES_MAX));
+    let copies_bytes = room.min(reapi::COPIES_BYTES_MAX);
+    let copies = Copies::new(scratch.folder("copies")?, copies_bytes, sandbox.keeps_permissions());
     let workshop = Workshop {
         cas: Arc::new(cas),
         copies: Arc::new(copies),

@@ -361,7 +361,7 @@ impl InputTree {
             self.take(String::from_utf8(asked.stdout).unwrap().trim());
             return;
         }
-        for program in ["cc1", "cc1plus", "as"] {
+        for program in ["cc1", "cc1plus", "as", "objcopy"] {
             let asked = std::process::Command::new(format!("/usr/bin/{driver}"))
                 .arg(format!("-print-prog-name={program}"))
                 .output()

@@ -40,6 +40,8 @@ const HEAD_BYTES: usize = 18;
 pub struct Copies {
     folder: PathBuf,
     bytes_max: u64,
+    /// Whether jobs cannot change permissions: else each gets files of its own.
+    shared: bool,
     state: Mutex<State>,
     numbers: AtomicU64,
 }
@@ -85,9 +87,10 @@ pub enum NotPlaced {
 }
 
 impl Copies {
-    /// None yet, in a folder that is there.
-    pub fn new(folder: PathBuf, bytes_max: u64) -> Copies {
-        Copies { folder, bytes_max, state: Mutex::default(), numbers: AtomicU64::new(0) }
+    /// None yet, in a folder that is there. They are `shared` where jobs cannot change permissions.
+    pub fn new(folder: PathBuf, bytes_max: u64, shared: bool) -> Copies {
+        let numbers = AtomicU64::new(0);
+        Copies { folder, bytes_max, shared, state: Mutex::default(), numbers }
     }
 
     /// Puts files into the folders of one job.
@@ -167,7 +170,7 @@ impl Placing<'_> {
         let PlannedFile { content, executable, changed, path: _ } = file;
         let changed = changed.unwrap_or(default);
         let look = Look { content: *content, executable: *executable, changed };
-        if !self.contents.insert(*content) {
+        if !self.contents.insert(*content) || !self.copies.shared {
             return self.write(&look, to);
         }
         if let Some(placed) = self.copies.link(&look, to) {
@@ -257,7 +260,7 @@ mod tests {
         let name = Function::Sha256.name(b"header");
         cas.put(&name, b"header").unwrap();
         fs::create_dir(at("copies")).unwrap();
-        let copies = Copies::new(at("copies"), 1 << 20);
+        let copies = Copies::new(at("copies"), 1 << 20, true);
         let own = OwnFiles::default();
         let mut one = copies.for_job(&cas, &own);
         one.place(&file(name, 7), &at("1a")).unwrap();
@@ -275,6 +278,10 @@ mod tests {
         for name in ["1a", "1b", "1c", "2a", "2b"] {
             assert_eq!(fs::read(at(name)).unwrap(), b"header");
         }
+        let alone = Copies::new(at("copies"), 1 << 20, false);
+        alone.for_job(&cas, &own).place(&file(name, 7), &at("3a")).unwrap();
+        alone.for_job(&cas, &own).place(&file(name, 7), &at("4a")).unwrap();
+        assert_ne!(inode("3a"), inode("4a"));
     }
 
     #[test]
@@ -283,7 +290,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let cas = Arc::new(Cas::open(&at("cas"), 1 << 20).unwrap());
         fs::create_dir(at("copies")).unwrap();
-        let copies = Copies::new(at("copies"), 3 * FILE_COST_BYTES);
+        let copies = Copies::new(at("copies"), 3 * FILE_COST_BYTES, true);
         let own = OwnFiles::default();
         for number in 0..10_u8 {
             let name = Function::Blake3.name(&[number]);
