@@ -48,7 +48,8 @@ fn a_new_binary_is_a_small_layer_above_the_rest() {
     let history = history.success().out();
     let (size, made_by) = history.lines().next().unwrap().split_once(' ').unwrap();
     assert!(made_by.contains("/opt/rcache"), "{history}");
-    assert!(size.parse::<u64>().unwrap() < 32 << 20, "{history}");
+    // The binary alone, here one that is not optimised.
+    assert!(size.parse::<u64>().unwrap() < 96 << 20, "{history}");
     assert!(history.lines().skip(1).all(|line| !line.contains("COPY")), "{history}");
 }
 

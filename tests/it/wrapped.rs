@@ -164,9 +164,9 @@ fn a_wrapper_with_words_of_its_own_is_run_as_asked() {
     assert_eq!(version.success().out(), "this is ccache --version\n");
     // A link of that name to rcache does what rcache does.
     cache.link("ccache");
-    let mut command = cache.command_bare(&project, &Call::from("ccache gcc -c a.c -o a.o"));
-    command.env("PATH", format!("{}:{path}", cache.bin().display()));
-    run(&mut command, LIMIT_CALL).success();
+    let path = format!("{}:{path}", cache.bin().display());
+    let call = Call::from("ccache gcc -c a.c -o a.o").env("PATH", path);
+    run(&mut cache.command_bare(&project, &call), LIMIT_CALL).success();
     assert_eq!(cache.stats().get("cache_miss"), 1);
 }
 

@@ -3,8 +3,10 @@
 use super::cache::SYSTEM_PATH;
 use super::program::{self, write_program};
 use super::{Call, LIMIT_CALL, Outcome, run};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -129,9 +131,20 @@ impl Project {
         }
         words.extend(before.iter().map(|word| word.as_os_str().to_owned()));
         words.extend(call.words.iter().cloned());
-        let mut command = self.command(&words[0]);
+        let has_own_path = call.variables.iter().any(|(name, _)| name == "PATH");
+        let found = if has_own_path { None } else { in_system_path(&words[0]) };
+        let mut command = self.command(found.as_deref().unwrap_or(words[0].as_ref()));
+        command.arg0(&words[0]);
         command.args(&words[1..]).current_dir(self.root.join(&call.folder));
         command.envs(call.variables.iter().map(|(name, value)| (name, value)));
         command
     }
+}
+
+/// The file that a bare name means. std forks for a name that it is to look up in another PATH than its own.
+fn in_system_path(name: &OsStr) -> Option<PathBuf> {
+    if name.as_encoded_bytes().contains(&b'/') {
+        return None;
+    }
+    SYSTEM_PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|path| path.exists())
 }

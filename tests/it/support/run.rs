@@ -14,6 +14,14 @@ pub const LIMIT_BUILD: Duration = Duration::from_secs(900);
 /// Pause between two looks at a running child.
 const POLL: Duration = Duration::from_millis(2);
 
+/// A static program can start a command in a folder by `posix_spawn` only where something asks for this function;
+/// otherwise std forks, and copies the page tables of all tests for each command.
+#[used]
+static WITHOUT_FORK: unsafe extern "C" fn(
+    *mut libc::posix_spawn_file_actions_t,
+    *const libc::c_char,
+) -> libc::c_int = libc::posix_spawn_file_actions_addchdir_np;
+
 /// What a command left behind for the one who called it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Outcome {
