@@ -229,9 +229,9 @@ fn own_compilers_need_not_be_sent() {
 pub fn with_shell(script: &str) -> (InputTree, proto::Command) {
     let mut tree = InputTree::default();
     tree.take_program("/bin/sh");
-    tree.file("/work/script", Bytes::copy_from_slice(script.as_bytes()), false);
-    tree.folder("/work/out");
-    (tree, command(&["/bin/sh", "script"], Path::new("/work"), &["made", "out"]))
+    tree.file("/job/script", Bytes::copy_from_slice(script.as_bytes()), false);
+    tree.folder("/job/out");
+    (tree, command(&["/bin/sh", "script"], Path::new("/job"), &["made", "out"]))
 }
 
 #[test]
@@ -284,11 +284,11 @@ fn equal_actions_run_once() {
     let release = |count: usize| {
         wait_until("the jobs run", std::time::Duration::from_secs(60), || {
             let folders = worker.job_folders();
-            let works: Vec<_> = folders.iter().map(|folder| folder.join("root/work")).collect();
+            let works: Vec<_> = folders.iter().map(|folder| folder.join("root/job")).collect();
             works.len() == count && works.iter().all(|work| work.join("script").exists())
         });
         for folder in worker.job_folders() {
-            std::fs::write(folder.join("root/work/release"), "").unwrap();
+            std::fs::write(folder.join("root/job/release"), "").unwrap();
         }
     };
     std::thread::scope(|scope| {

@@ -34,7 +34,7 @@ fn trees_that_lead_elsewhere() {
     let reapi = Reapi::connect(&worker.address);
     let victim = worker.root().join("victim");
     let empty = reapi.function.name(b"");
-    let compile = command(&["/usr/bin/gcc"], Path::new("/work"), &[]);
+    let compile = command(&["/usr/bin/gcc"], Path::new("/job"), &[]);
     let absolute = victim.to_str().unwrap();
     let folder = |name: &str, content: &BlobName| proto::DirectoryNode {
         name: name.to_owned(),
@@ -85,7 +85,7 @@ fn trees_without_end() {
         return;
     }
     let reapi = Reapi::connect(&worker.address);
-    let compile = command(&["/usr/bin/gcc"], Path::new("/work"), &[]);
+    let compile = command(&["/usr/bin/gcc"], Path::new("/job"), &[]);
     let mut tree = InputTree::default();
     tree.folder("/d/".repeat(150));
     let mut upload = tree.upload(reapi.function);
@@ -130,7 +130,7 @@ fn commands_that_make_no_sense() {
         return;
     }
     let reapi = Reapi::connect(&worker.address);
-    let work = Path::new("/work");
+    let work = Path::new("/job");
     let mut outside = command(&["/usr/bin/gcc"], work, &[]);
     outside.working_directory = "../..".to_owned();
     let mut elsewhere = command(&["/usr/bin/gcc"], work, &[]);
@@ -176,12 +176,12 @@ fn a_compiler_reaches_nothing_but_its_tree() {
     assert!(made.unwrap().success());
     let mut tree = InputTree::default();
     tree.take_compiler("gcc");
-    tree.file("/work/a.c", "#include \"/etc/passwd\"\n", false);
-    tree.file("/work/b.c", "int b;\n", false);
-    tree.file("/work/own/as", "#!/usr/bin/gcc\n", true);
+    tree.file("/job/a.c", "#include \"/etc/passwd\"\n", false);
+    tree.file("/job/b.c", "int b;\n", false);
+    tree.file("/job/own/as", "#!/usr/bin/gcc\n", true);
     let run = |tree: &InputTree, words: &[&str]| {
         let words = [&["/usr/bin/gcc"], words].concat();
-        let upload = reapi.prepare(tree, &command(&words, Path::new("/work"), &["a.o"]));
+        let upload = reapi.prepare(tree, &command(&words, Path::new("/job"), &["a.o"]));
         reapi.execute(&upload.action).unwrap()
     };
     assert_eq!(
@@ -191,9 +191,9 @@ fn a_compiler_reaches_nothing_but_its_tree() {
     );
     let mut tree = InputTree::default();
     tree.take_compiler("gcc");
-    tree.file("/work/a.c", "#include \"/etc/passwd\"\n", false);
-    tree.file("/work/b.c", "int b;\n", false);
-    tree.file("/work/c.c", "__asm__(\".incbin \\\"/proc/self/environ\\\"\");\n", false);
+    tree.file("/job/a.c", "#include \"/etc/passwd\"\n", false);
+    tree.file("/job/b.c", "int b;\n", false);
+    tree.file("/job/c.c", "__asm__(\".incbin \\\"/proc/self/environ\\\"\");\n", false);
     let answer = run(&tree, &["-c", "a.c", "-o", "a.o"]).result.unwrap();
     let said = String::from_utf8_lossy(&answer.stderr_raw).into_owned();
     assert!(answer.exit_code == 1 && said.contains("No such file"), "{said}");
@@ -208,11 +208,11 @@ fn a_compiler_reaches_nothing_but_its_tree() {
     }
     // A library of the client's is not loaded, neither as what it is nor under another name.
     let library = std::fs::read(&plugin).unwrap();
-    tree.file("/work/plugin.so", library, false);
+    tree.file("/job/plugin.so", library, false);
     let answer = run(&tree, &["-fplugin=./plugin.so", "-c", "b.c", "-o", "a.o"]);
     assert_eq!(code(&answer), Code::FailedPrecondition, "{answer:?}");
     let said = answer.status.unwrap().message;
-    assert!(said.contains("work/plugin.so") && said.contains("--toolchains sent"), "{said}");
+    assert!(said.contains("job/plugin.so") && said.contains("--toolchains sent"), "{said}");
     no_folder_is_left(&worker);
 }
 
