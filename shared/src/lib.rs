@@ -1,7 +1,7 @@
 //! The cache that a team shares: a tier behind the local store, on engines that exist, with signed entries.
 //!
 //! It stores and fetches bytes by name, and knows neither paths nor options. Everything that waits for a
-//! network runs on one runtime, which starts with the first [`Tier`]. In reading order:
+//! network runs on the runtime that a [`Tier`] is given. In reading order:
 
 pub mod bundle;
 pub mod envelope;

@@ -14,16 +14,14 @@ use crate::name::{Kind, Name};
 use crate::queue::Waiting;
 use crate::remote::{Remote, Report, add};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 pub use question::{Answer, Question};
 pub use upkeep::{Contents, Trimmed, Verified};
 pub use upload::Offer;
 
-/// Threads of the runtime: they wait, and check signatures.
-const THREADS: usize = 2;
 /// What is not there is not asked for again for this long.
 const MISSING_FOR: Duration = Duration::from_secs(60);
 /// Names that are remembered as missing; 50 bytes each.
@@ -67,7 +65,7 @@ pub struct Settings {
 /// All remotes of one setting.
 pub struct Tier {
     shared: Arc<Shared>,
-    runtime: &'static Runtime,
+    runtime: Handle,
 }
 
 struct Shared {
@@ -77,22 +75,6 @@ struct Shared {
     may_write: bool,
     asked: Mutex<HashMap<Name, question::Asked>>,
     waiting: Arc<Waiting>,
-}
-
-/// The one runtime of this process; nothing of it is there before it is wanted.
-fn runtime() -> Result<&'static Runtime, String> {
-    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| {
-        // One provider for all of rustls; another part of this process may have been first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("rcache-shared")
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-    });
-    runtime.as_ref().map_err(Clone::clone)
 }
 
 /// What is known under a source key, opened.
@@ -105,9 +87,10 @@ pub struct Opened {
 }
 
 impl Tier {
-    /// A tier of these settings; starts the runtime, but asks nobody.
-    pub fn new(settings: Settings) -> Result<Tier, String> {
-        let runtime = runtime()?;
+    /// A tier of these settings, whose work is done on `runtime`. It asks nobody yet.
+    pub fn new(settings: Settings, runtime: Handle) -> Tier {
+        // One provider for all of rustls; another part of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut locations = settings.locations;
         locations.sort_by_key(|location| location.priority);
         let mut trusted = settings.trusted;
@@ -124,7 +107,7 @@ impl Tier {
             asked: Mutex::default(),
             waiting: Arc::default(),
         };
-        Ok(Tier { shared: Arc::new(shared), runtime })
+        Tier { shared: Arc::new(shared), runtime }
     }
 
     /// Whether anything that is offered may be written somewhere.

@@ -85,7 +85,8 @@ pub fn run(matches: &ArgMatches) -> Outcome {
     screen::print(&format!(
         "certificates in {shown}, good for {days} days, for {}\n\
          on each worker:  rcache worker --tls-cert worker.pem --tls-key worker.key --client-ca ca.pem\n\
-         on each client:  ca.pem, client.pem and client.key, and hosts = [\"grpcs://{}\"]\n",
+         on each client:  hosts = [\"grpcs://{},ca=ca.pem,certificate=client.pem,key=client.key\"], \
+         each file with its folder\n",
         hosts.join(", "),
         hosts[0],
     ));

@@ -219,8 +219,7 @@ fn who_shares_nothing_starts_nothing() {
     let family = &compilers("who_shares_nothing_starts_nothing")[0];
     let line = line(family);
     let project = Project::new(FILES);
-    let is_shared =
-        |cache: &Cache| threads(cache).iter().any(|name| name.starts_with("rcache-shared"));
+    let is_shared = |cache: &Cache| threads(cache).iter().any(|name| name.starts_with("network"));
     let alone = Cache::new();
     assert_eq!(checked(&alone, &project, &line), "cache_miss");
     assert_eq!(checked(&alone, &project, &line), "direct_cache_hit");

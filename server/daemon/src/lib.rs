@@ -86,7 +86,7 @@ pub struct Daemon {
     /// The names of files there.
     names: make::tree::Names,
     /// What drives connections to them.
-    runtime: make::runtime::Runtime,
+    runtime: serve::runtime::Runtime,
     /// What is remembered of units that were to be sent there.
     memory: make::elsewhere::Memory,
     /// Hits that are compiled again.

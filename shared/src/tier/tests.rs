@@ -3,7 +3,11 @@
 use super::*;
 use crate::envelope::seal;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap());
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -14,13 +18,13 @@ fn key(seed: u8) -> SigningKey {
 fn tier(folder: &Path, attributes: &str, signer: Option<SigningKey>, trusts: &[u8]) -> Tier {
     let text = format!("file://{}{attributes}", folder.display());
     let location = Location::parse(&text, &|_| None).unwrap();
-    Tier::new(Settings {
+    let settings = Settings {
         locations: vec![location],
         trusted: Trusted::of(trusts.iter().map(|seed| key(*seed).public())),
         signer,
         may_write: true,
-    })
-    .unwrap()
+    };
+    Tier::new(settings, RUNTIME.handle().clone())
 }
 
 /// Counts of each event.

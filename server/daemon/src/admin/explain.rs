@@ -11,10 +11,9 @@ use cache::entry::PartKind;
 use compiler::hasher::Digest;
 use compiler::outcome::Counter;
 use config::Environment;
-use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
-use talk::launcher_protocol::{Caller, Terminal};
+use talk::launcher_protocol::Caller;
 use talk::questions::Foretold;
 
 /// Reasons that are listed for a miss; the first few say it all.
@@ -30,14 +29,8 @@ pub fn explain(
     caller: &Caller,
     words: &[String],
 ) -> io::Result<Result<Foretold, String>> {
-    let Some((compiler, arguments)) = words.split_first() else {
+    let Some(call) = Call::asked_about(caller, words) else {
         return Ok(Err("no compiler is named".to_owned()));
-    };
-    let call = Call {
-        caller: caller.clone(),
-        terminal: Terminal::default(),
-        compiler: compiler.into(),
-        arguments: arguments.iter().map(OsString::from).collect(),
     };
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;

@@ -1,8 +1,9 @@
 //! Answers about the cluster: what is known of each host, and what the hosts say when they are asked.
 
+use crate::make::engines;
 use crate::make::toolchain::{Here, Toolchain};
-use crate::make::{engines, runtime};
 use crate::serve::conversation::Conversation;
+use crate::serve::runtime;
 use crate::understand::compilers::{Asker, Stop};
 use crate::{Cache, Daemon};
 use compiler::file_memo::WorkingDirectory;

@@ -3,12 +3,12 @@
 use crate::look_up::publish;
 use crate::make::compiled::Compiled;
 use crate::make::elsewhere::{Doubt, Elsewhere, Instead};
-use crate::make::runtime::wait;
 use crate::make::sendable::{self, StaysHere};
 use crate::make::start::Start;
 use crate::make::tree::{self, Output, Prepared};
 use crate::serve::active::Stage;
 use crate::serve::conversation::Conversation;
+use crate::serve::runtime::wait;
 use crate::understand::compilers::Stop;
 use crate::understand::unit::Unit;
 use crate::{Cache, Daemon, lock};

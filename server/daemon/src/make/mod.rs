@@ -4,7 +4,6 @@ pub mod compiled;
 pub mod elsewhere;
 pub mod engines;
 pub mod local_slots;
-pub mod runtime;
 pub mod sendable;
 pub mod start;
 pub mod streams;

@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod finishing;
 pub mod guard;
 pub mod home;
+pub mod runtime;
 pub mod signals;
 pub mod surroundings;
 

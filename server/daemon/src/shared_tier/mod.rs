@@ -44,7 +44,7 @@ pub fn ask(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit) -> Option<Asked> {
     if config.remote_storage.is_empty() || config.read_only || !config.direct_mode {
         return None;
     }
-    let kept = daemon.tiers.find(config, &unit.environment)?;
+    let kept = daemon.tiers.find(&daemon.runtime, config, &unit.environment)?;
     let name = naming::unit_name(unit);
     let count = counting(cache);
     let question = kept.tier.ask(name, &count);
@@ -81,7 +81,7 @@ pub fn outlook(daemon: &Daemon, unit: &Unit) -> Option<(bool, String)> {
     if config.remote_storage.is_empty() || config.read_only || !config.direct_mode {
         return None;
     }
-    let kept = daemon.tiers.find(config, &unit.environment)?;
+    let kept = daemon.tiers.find(&daemon.runtime, config, &unit.environment)?;
     let (name, count): (Name, Count) = (naming::unit_name(unit), Arc::new(|_| {}));
     let found = match kept.tier.ask(name, &count).wait() {
         Answer::Found(found) => found,
@@ -208,7 +208,7 @@ pub fn offer(daemon: &Daemon, cache: &Arc<Cache>, unit: &Unit, stored: &Stored) 
     if !is_portable(recorded) || holds_time || maker != Maker::Here {
         return;
     }
-    let Some(kept) = daemon.tiers.find(config, &unit.environment) else { return };
+    let Some(kept) = daemon.tiers.find(&daemon.runtime, config, &unit.environment) else { return };
     if !kept.tier.writes() {
         return;
     }

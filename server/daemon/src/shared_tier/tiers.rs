@@ -1,6 +1,7 @@
 //! The shared caches in use: each setting and environment has one, with its connections.
 
 use crate::lock;
+use crate::serve::runtime::Runtime;
 use config::{Config, Environment};
 use shared::keys::{KeyError, PublicKey, SigningKey, Trusted};
 use shared::{Location, Settings, Tier, ci};
@@ -112,7 +113,12 @@ fn signing_key(config: &Config, path: Option<&Path>, wanted: &mut Wanted) -> Opt
 
 impl Tiers {
     /// The shared cache of these settings; made where it is not there yet.
-    pub fn find(&self, config: &Config, environment: &Environment) -> Option<Arc<Kept>> {
+    pub fn find(
+        &self,
+        runtime: &Runtime,
+        config: &Config,
+        environment: &Environment,
+    ) -> Option<Arc<Kept>> {
         let (wanted, signer) = wanted(config, environment);
         if wanted.locations.is_empty() {
             return None;
@@ -124,13 +130,15 @@ impl Tiers {
         for problem in &wanted.problems {
             tracing::warn!("{problem}");
         }
-        let tier = Tier::new(Settings {
+        let runtime = runtime.handle();
+        let runtime = runtime.inspect_err(|error| tracing::error!("no shared cache: {error}"));
+        let settings = Settings {
             locations: wanted.locations.clone(),
             trusted: wanted.trusted.clone(),
             signer,
             may_write: wanted.may_write,
-        });
-        let tier = tier.inspect_err(|error| tracing::error!("no shared cache: {error}")).ok()?;
+        };
+        let tier = Tier::new(settings, runtime.ok()?.clone());
         if kept.len() == KEPT_MAX {
             // One that still uploads is kept, for whoever waits for that.
             let idle = kept.iter().position(|kept| kept.tier.waiting() == 0);

@@ -26,7 +26,7 @@ pub fn answer(
     task: RemoteTask,
 ) -> io::Result<Result<Remotes, String>> {
     let problems = wanted(config, environment).0.problems;
-    let Some(kept) = daemon.tiers.find(config, environment) else {
+    let Some(kept) = daemon.tiers.find(&daemon.runtime, config, environment) else {
         let why = problems.first().cloned();
         return Ok(Err(why.unwrap_or_else(|| "remote_storage is not set".to_owned())));
     };

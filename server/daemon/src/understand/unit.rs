@@ -70,6 +70,20 @@ pub struct Call {
     pub arguments: Vec<OsString>,
 }
 
+impl Call {
+    /// The call that a subcommand asks about; `words` are its compiler and the words after it. `None` where no
+    /// compiler is named.
+    pub fn asked_about(caller: &Caller, words: &[String]) -> Option<Call> {
+        let (compiler, arguments) = words.split_first()?;
+        Some(Call {
+            caller: caller.clone(),
+            terminal: Terminal::default(),
+            compiler: compiler.into(),
+            arguments: arguments.iter().map(OsString::from).collect(),
+        })
+    }
+}
+
 /// A compiler call, understood.
 pub struct Unit<'c> {
     /// The call.

@@ -12,13 +12,12 @@ use compiler::outcome::{Counter, Uncacheable};
 use config::{Environment, Loaded, Share};
 use recompile::Verdict;
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-use talk::launcher_protocol::{Caller, Terminal};
+use talk::launcher_protocol::Caller;
 use talk::questions::{RecompileVerdict, Recompiled};
 
 /// Hits that wait, each with its caller's variables. A warm build makes them faster than one compiler
@@ -208,14 +207,8 @@ pub fn answer(
     caller: &Caller,
     words: &[String],
 ) -> io::Result<Result<Recompiled, String>> {
-    let Some((compiler, arguments)) = words.split_first() else {
+    let Some(call) = Call::asked_about(caller, words) else {
         return Ok(Err("no compiler is named".to_owned()));
-    };
-    let call = Call {
-        caller: caller.clone(),
-        terminal: Terminal::default(),
-        compiler: compiler.into(),
-        arguments: arguments.iter().map(OsString::from).collect(),
     };
     let found = daemon.settings.find(&Environment::new(&caller.environment));
     let config = &found.loaded.config;
